@@ -1,0 +1,1 @@
+"""The Streamlit application: pages, components and a backend without Streamlit."""

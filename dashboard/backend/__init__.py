@@ -1,0 +1,1 @@
+"""Store, worker and services; nothing here imports Streamlit."""

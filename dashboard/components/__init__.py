@@ -1,0 +1,1 @@
+"""Figures and small interface parts, pure functions of data."""

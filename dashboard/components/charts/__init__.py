@@ -1,0 +1,1 @@
+"""Plotly figures: pure functions of DataFrames, each with an alt text that states the takeaway."""

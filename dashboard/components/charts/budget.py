@@ -1,0 +1,194 @@
+"""How small the file gets, and who pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.components.charts.palette import (
+    ACCENT,
+    GRID,
+    NEUTRAL,
+    OKABE_ITO,
+    OUTLINE,
+    framed,
+    group_styles,
+)
+from dashboard.components.words import nats
+
+WORST = "worst"
+
+
+def tradeoff(
+    curve: pd.DataFrame,
+    chosen_megabytes: float,
+    chosen_bits: float,
+    runs: pd.DataFrame,
+) -> go.Figure:
+    """File size against the loss of the worst group: the plan's curve, uniform widths, finished runs.
+
+    Parameters
+    ----------
+    curve : [kind, bits, megabytes, group, predicted_loss_rise]; group "worst" is drawn.
+    runs : [run, bits, megabytes, loss_rise]; measured on the audit photographs, may be empty.
+    """
+    worst = curve[curve["group"] == WORST]
+    plan = worst[worst["kind"] == "minimax"].sort_values("megabytes")
+    uniform = worst[worst["kind"] == "uniform"].sort_values("megabytes")
+    figure = go.Figure()
+    figure.add_scatter(
+        x=plan["megabytes"],
+        y=plan["predicted_loss_rise"],
+        customdata=plan["bits"],
+        name="fair bit plan (predicted)",
+        mode="lines",
+        line={"color": OKABE_ITO[0], "width": 3},
+        hovertemplate="%{customdata:.1f} bits, %{x:.2f} MB<br>%{y:.3f} nats<extra>bit plan</extra>",
+    )
+    figure.add_scatter(
+        x=uniform["megabytes"],
+        y=uniform["predicted_loss_rise"],
+        text=[f"{bits:g} bits everywhere" for bits in uniform["bits"]],
+        name="same bits everywhere (predicted)",
+        mode="markers+text",
+        textposition="middle right",
+        marker={
+            "symbol": "square",
+            "size": 11,
+            "color": OKABE_ITO[4],
+            "line": {"color": OUTLINE, "width": 1},
+        },
+        hovertemplate="%{text}, %{x:.2f} MB<br>%{y:.3f} nats<extra>uniform</extra>",
+    )
+    if not runs.empty:
+        figure.add_scatter(
+            x=runs["megabytes"],
+            y=runs["loss_rise"],
+            text=runs["run"],
+            name="finished runs (measured)",
+            mode="markers+text",
+            textposition="top center",
+            marker={
+                "symbol": "diamond",
+                "size": 13,
+                "color": OKABE_ITO[2],
+                "line": {"color": OUTLINE, "width": 1},
+            },
+            hovertemplate="%{text}<br>%{x:.2f} MB, measured rise %{y:.3f} nats<extra></extra>",
+        )
+    framed(figure, 400)
+    figure.add_vline(
+        x=chosen_megabytes,
+        line={"color": ACCENT, "width": 2, "dash": "dash"},
+        annotation={
+            "text": f"chosen: {chosen_bits:g} bits",
+            "font": {"color": ACCENT, "size": 13},
+            "yanchor": "bottom",
+        },
+    )
+    figure.update_xaxes(title="size of the file (MB)", rangemode="tozero")
+    figure.update_yaxes(
+        title="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs)
+    )
+    return figure
+
+
+def _loss_axis(plan: pd.DataFrame, uniform: pd.DataFrame, runs: pd.DataFrame) -> dict[str, object]:
+    """Use a logarithmic axis when the curve spans more than two decades and nothing is below zero."""
+    values = pd.concat([plan["predicted_loss_rise"], uniform["predicted_loss_rise"]])
+    measured = runs["loss_rise"] if not runs.empty else values
+    if values.empty or values.min() <= 0 or measured.min() <= 0:
+        return {}
+    if values.max() / values.min() <= 100:
+        return {"rangemode": "tozero"}
+    return {"type": "log", "dtick": 1, "tickformat": "~g"}
+
+
+def tradeoff_alt(curve: pd.DataFrame, chosen_bits: float) -> str:
+    """Return the takeaway of :func:`tradeoff`."""
+    worst = curve[(curve["group"] == WORST)]
+    plan = worst[worst["kind"] == "minimax"]
+    if plan.empty:
+        return "Size of the file against the loss of the worst group; nothing predicted yet."
+    near = plan.loc[(plan["bits"] - chosen_bits).abs().idxmin()]
+    text = (
+        f"Smaller files cost more: at {near['bits']:.1f} bits and {near['megabytes']:.2f} MB the plan costs "
+        f"the worst group {nats(near['predicted_loss_rise'])}"
+    )
+    uniform = worst[(worst["kind"] == "uniform") & (worst["bits"] == round(chosen_bits))]
+    if uniform.empty:
+        return text + "."
+    return f"{text}; {round(chosen_bits)} bits everywhere cost {nats(uniform.iloc[0]['predicted_loss_rise'])}."
+
+
+def plan_bars(layers: pd.DataFrame) -> go.Figure:
+    """Mean bits of every layer, with the narrowest and widest channel as a thin line.
+
+    Parameters
+    ----------
+    layers : [layer, bits, weights] and, if the plan is per channel, [lowest, highest].
+    """
+    names = [f"{place} · {layer}" for place, layer in enumerate(layers["layer"], 1)]
+    error = None
+    if {"lowest", "highest"} <= set(layers.columns):
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": (layers["highest"] - layers["bits"]).tolist(),
+            "arrayminus": (layers["bits"] - layers["lowest"]).tolist(),
+            "color": NEUTRAL,
+            "thickness": 1,
+            "width": 2,
+        }
+    figure = go.Figure(
+        go.Bar(
+            x=names,
+            y=layers["bits"],
+            error_y=error,
+            customdata=layers["weights"],
+            marker={"color": OKABE_ITO[0], "line": {"color": OUTLINE, "width": 0.5}},
+            hovertemplate="%{x}<br>%{y:.2f} bits, %{customdata:,} weights<extra></extra>",
+        )
+    )
+    framed(figure, 280, margin={"l": 8, "r": 8, "t": 12, "b": 8})
+    figure.update_yaxes(title="bits", range=[0, 8.4], tickvals=[0, 2, 4, 6, 8], gridcolor=GRID)
+    figure.update_xaxes(
+        tickangle=-60 if len(names) > 8 else 0, tickfont={"size": 11 if len(names) <= 30 else 9}
+    )
+    return figure
+
+
+def plan_alt(layers: pd.DataFrame) -> str:
+    """Return the takeaway of :func:`plan_bars`."""
+    if layers.empty:
+        return "The bit plan has no layer."
+    low, high = layers.loc[layers["bits"].idxmin()], layers.loc[layers["bits"].idxmax()]
+    return f"Bits per layer, from {low['bits']:.1f} for {low['layer']} to {high['bits']:.1f} for {high['layer']}."
+
+
+def group_bars(predicted: dict[str, float], groups: Sequence[str]) -> go.Figure:
+    """Predicted rise of the loss per group at the chosen budget."""
+    styles = group_styles(groups)
+    named = [group for group in groups if group in predicted]
+    figure = go.Figure(
+        go.Bar(
+            y=named,
+            x=[predicted[group] for group in named],
+            orientation="h",
+            text=[nats(predicted[group]) for group in named],
+            textposition="outside",
+            cliponaxis=False,
+            marker={
+                "color": [styles[group].colour for group in named],
+                "line": {"color": OUTLINE, "width": 1},
+            },
+            hovertemplate="%{y}: %{x:.4f} nats<extra></extra>",
+        )
+    )
+    framed(figure, 70 + 44 * len(named), margin={"l": 8, "r": 60, "t": 8, "b": 8})
+    figure.update_yaxes(autorange="reversed")
+    top = max((predicted[group] for group in named), default=0.0)
+    figure.update_xaxes(title="predicted rise of the loss (nats)", range=[0, 1.25 * (top or 0.01)])
+    return figure

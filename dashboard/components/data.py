@@ -1,0 +1,161 @@
+"""What pages read again and again, kept by id and hash so that a click redraws at once.
+
+Every key holds a fingerprint or a result hash: the same key always means the same bytes, so nothing here
+can become stale. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from dashboard.backend.views import CaseView, ComparisonView, PlanPreview, RunView, SaliencyView
+from dashboard.components import state
+from fairquant_core.audit.metrics import AccuracyTable
+from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+
+THUMBNAIL_SIDE = 224
+JPEG_QUALITY = 88
+FULL_PRECISION, CANDIDATE = "full precision", "candidate"
+
+
+def baseline(case: CaseView, scheme: str | None = None) -> AccuracyTable | None:
+    """Full-precision accuracy of a prepared case."""
+    if not case.ready:
+        return None
+    return _baseline(case.id, case.classifier.fingerprint, case.cohort.fingerprint, scheme)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _baseline(case_id: str, _c: str, _d: str, scheme: str | None) -> AccuracyTable | None:
+    return state.services().baseline(case_id, scheme)
+
+
+def cohort_table(case: CaseView) -> pd.DataFrame:
+    """The cohort table with its "group" column."""
+    return _cohort_table(case.id, case.cohort.fingerprint)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _cohort_table(case_id: str, fingerprint: str) -> pd.DataFrame:
+    return state.services().cohort_table(case_id)
+
+
+def cell_counts(case: CaseView) -> pd.DataFrame:
+    """[group, label, split, n] of the case."""
+    return _cell_counts(case.id, case.cohort.fingerprint)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _cell_counts(case_id: str, fingerprint: str) -> pd.DataFrame:
+    return state.services().cell_counts(case_id)
+
+
+def photograph(case: CaseView, image_id: str, side: int = THUMBNAIL_SIDE) -> Image.Image:
+    """A photograph of the cohort, scaled down."""
+    return Image.open(io.BytesIO(_photograph(case.id, case.cohort.fingerprint, image_id, side)))
+
+
+@st.cache_data(max_entries=400, show_spinner=False)
+def _photograph(case_id: str, fingerprint: str, image_id: str, side: int) -> bytes:
+    image = state.services().image(case_id, image_id, longest_side=side)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def sensitivity(case: CaseView) -> tuple[MeasuredMap, SensitivityMap] | None:
+    """The newest finished measurement, or None."""
+    job = state.services().sensitivity_job(case.id)
+    if job is None:
+        return None
+    return _sensitivity(case.id, job.id, job.result_hash)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _sensitivity(
+    case_id: str, job_id: str, result_hash: str | None
+) -> tuple[MeasuredMap, SensitivityMap] | None:
+    # Frozen arrays of several megabytes: shared, not copied for every session.
+    return state.services().sensitivity(case_id)
+
+
+def budget_curve(case: CaseView) -> pd.DataFrame | None:
+    """The predicted cost of every budget, or None before the layers are measured."""
+    job = state.services().sensitivity_job(case.id)
+    return _budget_curve(case.id, job.id, job.result_hash) if job else None
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _budget_curve(case_id: str, job_id: str, result_hash: str | None) -> pd.DataFrame | None:
+    return state.services().budget_curve(case_id)
+
+
+def plan_preview(case: CaseView, bits: float, granularity: str) -> PlanPreview | None:
+    """The bit plan at a budget, or None before the layers are measured."""
+    job = state.services().sensitivity_job(case.id)
+    if job is None:
+        return None
+    return _plan_preview(case.id, job.id, job.result_hash, bits, granularity)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _plan_preview(
+    case_id: str, job_id: str, result_hash: str | None, bits: float, granularity: str
+) -> PlanPreview | None:
+    return state.services().plan_preview(case_id, bits, granularity)
+
+
+def comparison(run: RunView, scheme: str | None = None) -> ComparisonView:
+    """Accuracy, differences, flips and verdicts of a finished run."""
+    return _comparison(run.id, run.result_hash, scheme)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _comparison(run_id: str, result_hash: str | None, scheme: str | None) -> ComparisonView:
+    return state.services().comparison(run_id, scheme)
+
+
+def saliency(run: RunView, method: str) -> SaliencyView | None:
+    """The newest finished maps, or None."""
+    job = state.services().saliency_job(run.id, method)
+    if job is None or job.result_hash is None:
+        return None
+    return _saliency(run.id, method, job.result_hash)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _saliency(run_id: str, method: str, result_hash: str) -> SaliencyView | None:
+    return state.services().saliency(run_id, method)
+
+
+def measured_rise(run: RunView, groups: tuple[str, ...]) -> float | None:
+    """Largest rise of a group's mean loss from full precision to the candidate, audit photographs.
+
+    Units: nats. None where the run is not finished or no known group has images.
+    """
+    if run.result_hash is None:
+        return None
+    return _measured_rise(run.id, run.result_hash, run.case_id, groups)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _measured_rise(
+    run_id: str, result_hash: str, case_id: str, groups: tuple[str, ...]
+) -> float | None:
+    services = state.services()
+    case = services.case(case_id)
+    table = services.predictions(run_id).part("audit")
+    group = table.groups(case.group_column, case.scheme).to_numpy()
+    own = np.arange(len(table)), table.labels
+    tiny = np.finfo(np.float32).tiny
+    before = -np.log(np.maximum(table.probabilities(FULL_PRECISION)[own], tiny))
+    after = -np.log(np.maximum(table.probabilities(CANDIDATE)[own], tiny))
+    rises = [
+        float((after - before)[group == name].mean()) for name in groups if (group == name).any()
+    ]
+    return max(rises) if rises else None

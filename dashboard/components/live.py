@@ -1,0 +1,91 @@
+"""Work in progress on the screen: one polling fragment per page that stops by itself.
+
+No widgets inside and no fragment within a fragment: both are known to break on reload (see the issue
+tracker of Streamlit, numbers 11660, 10719 and 15084).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboard.backend.views import JobState, JobView
+from dashboard.components import chips, state
+from dashboard.components.words import escaped, time_left
+
+POLL_SECONDS = 2.0
+
+
+def follow(job_id: str, draw: Callable[[JobView], None], key: str) -> None:
+    """Draw a job every two seconds until it ends, then run the whole page once more.
+
+    Parameters
+    ----------
+    draw : draws the job without widgets.
+    key : unique on the page.
+    """
+    active = state.services().job(job_id).state.active
+
+    @st.fragment(run_every=POLL_SECONDS if active else None, key=key)
+    def panel() -> None:
+        job = state.services().job(job_id)
+        draw(job)
+        if active and not job.state.active:
+            st.rerun()
+
+    panel()
+
+
+def fraction(job: JobView) -> float:
+    """How much of the present stage is done, 0 to 1."""
+    if job.state == JobState.FINISHED:
+        return 1.0
+    return min(1.0, max(0.0, job.step / job.steps)) if job.steps else 0.0
+
+
+def progress_text(job: JobView) -> str:
+    """Return "Training · epoch 3 of 10 · about 12 minutes left"."""
+    if job.state == JobState.QUEUED:
+        return "Waiting for its turn"
+    parts = [job.stage.capitalize() or "Starting", job.message, time_left(job.seconds_left)]
+    return " · ".join(escaped(part) for part in parts if part)
+
+
+def progress(job: JobView) -> None:
+    """Draw the bar and its text, or how the job ended."""
+    if job.cancel_requested and job.state.active:
+        st.progress(fraction(job), text="Stopping…")
+    elif job.state.active:
+        st.progress(fraction(job), text=progress_text(job))
+    else:
+        ended(job)
+
+
+def ended(job: JobView) -> None:
+    """Draw the state of a job that is no longer active, with its error sentence."""
+    chips.STATES[job.state].draw()
+    if job.error:
+        st.error(escaped(job.error))
+
+
+def job_panel(job: JobView, key: str) -> None:
+    """Progress of a job with its cancel or resume button, for pages that wait for one result."""
+    state.services().ensure_worker()
+    follow(job.id, progress, key)
+    controls(job, key)
+
+
+def controls(job: JobView, key: str) -> None:
+    """Cancel an active job, resume one that stopped."""
+    if job.state.active:
+        pressed = st.button(
+            "Cancel", key=f"{key}_cancel", icon=":material/stop:", disabled=job.cancel_requested
+        )
+        if pressed:
+            state.services().cancel(job.id)
+            st.rerun()
+    elif job.state.resumable:
+        if st.button("Resume", key=f"{key}_resume", icon=":material/play_arrow:"):
+            state.services().resume(job.id)
+            st.rerun()

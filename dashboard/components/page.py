@@ -1,0 +1,60 @@
+"""How every page opens: the question, the answer, and what to do when there is nothing to show."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.backend.views import CaseView, JobState, RunView
+from dashboard.components import live, state
+
+
+def opening(question: str, answer: str) -> None:
+    """The question as the title and one sentence of answer below it."""
+    st.title(question, anchor=False)
+    st.header(answer, anchor=False)
+
+
+def need_case(question: str) -> CaseView:
+    """Return the case, or say that there is none and stop the page."""
+    case = state.current().case
+    if case is None:
+        opening(question, "There is no case yet.")
+        if st.button("New case", type="primary", icon=":material/add:"):
+            state.go("case", view=state.NEW)
+        st.stop()
+    return case
+
+
+def need_prepared_case(question: str) -> CaseView:
+    """Return the case once its photographs are decoded and scored; until then show that work."""
+    case = need_case(question)
+    if not case.ready:
+        opening(question, "The case is still being prepared.")
+        preparation(case)
+        st.stop()
+    return case
+
+
+def preparation(case: CaseView) -> None:
+    """Progress of the job that decodes the photographs and scores the full-precision classifier."""
+    if case.prepare_job is None:
+        st.caption("No preparation was started for this case.")
+        return
+    live.job_panel(state.services().job(case.prepare_job), "prepare")
+
+
+def need_finished_run(question: str) -> tuple[CaseView, RunView]:
+    """Return case and finished run, or say what is missing, offer the way there, and stop."""
+    case = need_case(question)
+    run = state.current().run
+    if run is None:
+        opening(question, "No candidate yet: nothing has been compressed in this case.")
+        if st.button("Choose a budget", type="primary", icon=":material/compress:"):
+            state.go("budget")
+        st.stop()
+    if run.state != JobState.FINISHED:
+        opening(question, f"The candidate above is not finished: it is {run.state}.")
+        if st.button("Watch the run", type="primary", icon=":material/monitoring:"):
+            state.go("runs")
+        st.stop()
+    return case, run

@@ -1,0 +1,303 @@
+"""The one sentence that answers each page's question, computed from the data. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dashboard.backend.views import CaseView, InboxView, JobState, ReviewView, RunView
+from dashboard.components.words import (
+    capital,
+    counted,
+    duration,
+    group_words,
+    joined,
+    known,
+    layer_words,
+    megabytes,
+    nats,
+    percent,
+    points,
+    spelled,
+    time_left,
+)
+
+WITHIN, OUTSIDE, INSUFFICIENT = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
+
+MOVED_BITS = 0.05
+"""A layer's mean width has moved when it changed by more than this; below it is rounding."""
+
+COMPLETENESS_NOTE = (
+    "Saliency is a hint, not a proof: it shows which pixels the score depends on, not why. "
+    "Judge the change between the two maps, not a single map."
+)
+
+
+def inbox_sentence(inbox: InboxView) -> str:
+    """Say what needs a person: "One run is training, two candidates await your review.\""""
+    queued = sum(job.state == JobState.QUEUED for job in inbox.running)
+    working = len(inbox.running) - queued
+    parts = []
+    if working:
+        parts.append(f"{spelled(working)} {_plural(working, 'job is', 'jobs are')} running")
+    if queued:
+        parts.append(
+            f"{spelled(queued)} {_plural(queued, 'is', 'are')} waiting for {_plural(queued, 'its', 'their')} turn"
+        )
+    awaiting = len(inbox.awaiting_review)
+    if awaiting:
+        parts.append(
+            f"{spelled(awaiting)} {_plural(awaiting, 'candidate awaits', 'candidates await')} your review"
+        )
+    fresh = len(inbox.unseen_finished)
+    if fresh:
+        parts.append(f"{spelled(fresh)} {_plural(fresh, 'result is', 'results are')} new")
+    failed = len(inbox.failed)
+    if failed:
+        parts.append(f"{spelled(failed)} {_plural(failed, 'job needs', 'jobs need')} help")
+    if not parts:
+        return "Nothing needs you now. Open the case, or start a run from the budget page."
+    return capital(joined(parts)) + "."
+
+
+def case_sentence(case: CaseView, counts: pd.DataFrame) -> str:
+    """Say who is judged on whom: "MobileNetV2 on 2,832 photographs; 305 of types V-VI, 61 malignant."
+
+    Parameters
+    ----------
+    counts : [group, label, split, n] of the case.
+    """
+    text = f"{case.classifier.name} on {counted(case.cohort.n, 'photograph')}"
+    known_groups = [group for group in case.groups if group != "unknown"]
+    totals = counts[counts["group"].isin(known_groups)].groupby("group")["n"].sum()
+    totals = totals[totals.index.isin(known_groups)]
+    if totals.empty:
+        return f"{text}; no photograph has a known group."
+    smallest = min(known_groups, key=lambda group: int(totals.get(group, 0)))
+    text += f"; {int(totals.get(smallest, 0)):,} of {group_words(smallest)}"
+    if case.must_not_miss:
+        rows = counts[(counts["group"] == smallest) & counts["label"].isin(case.must_not_miss)]
+        return f"{text}, {int(rows['n'].sum()):,} of them {joined(case.must_not_miss, 'or')}."
+    return f"{text}, the smallest group."
+
+
+def sensitivity_sentence(
+    values: pd.DataFrame, layers: Sequence[str], bits: int, measure: str
+) -> str:
+    """Say which layer matters most, and to whom.
+
+    Parameters
+    ----------
+    values : [layer, group, value]; value is what a group loses (fraction of accuracy, or nats).
+    layers : all layers in the network's order.
+    measure : "accuracy", "loss" or "predicted".
+    """
+    rows = values[values["group"] != "unknown"].dropna(subset=["value"])
+    if rows.empty:
+        return "No layer has been measured yet."
+    top = rows.loc[rows["value"].idxmax()]
+    if top["value"] <= 0:
+        return f"No group loses anything when any single layer alone is squeezed to {bits} bits."
+    say = (lambda value: points(value)) if measure == "accuracy" else nats
+    verb = "is predicted to cost" if measure == "predicted" else "costs"
+    text = (
+        f"Squeezing {layer_words(top['layer'], layers)} to {bits} bits {verb} "
+        f"{group_words(top['group'])} {say(top['value'])}"
+    )
+    others = rows[(rows["layer"] == top["layer"]) & (rows["group"] != top["group"])]
+    if others.empty:
+        return text + "."
+    highest = others["value"].max()
+    if highest <= 0:
+        return text + "; the other groups lose nothing there."
+    return text + f"; the others at most {say(highest)}."
+
+
+def no_sensitivity_sentence(case: CaseView) -> str:
+    """Say that nothing is measured yet and what the measurement does."""
+    return (
+        f"Not measured yet: each layer of {case.classifier.name} will be squeezed alone, and what that "
+        "costs each group is measured."
+    )
+
+
+def budget_sentence(bits: float, size: int, full_size: float, predicted: dict[str, float]) -> str:
+    """Say what a budget means: "At 4 bits the file is 1.4 MB; predicted cost ... 0.06 nats."
+
+    Units: sizes in bytes, predictions in nats.
+    """
+    ratio = full_size / size if size else float("nan")
+    text = f"At {bits:g} bits the file is {megabytes(size)}"
+    if known(ratio) and ratio > 1.05:
+        text += f", {ratio:.1f} times smaller than now"
+    known_groups = {group: value for group, value in predicted.items() if group != "unknown"}
+    if not known_groups:
+        return text + "."
+    worst = max(known_groups, key=lambda group: known_groups[group])
+    return (
+        f"{text}; predicted cost for the worst group, {group_words(worst)}: "
+        f"{nats(known_groups[worst])}{_loss_meaning(known_groups[worst])}."
+    )
+
+
+def _loss_meaning(rise: float) -> str:
+    """Put a rise of the loss in plain words; the steps are a convention for reading, not a test."""
+    if rise < 0.01:
+        return ", hardly noticeable"
+    if rise < 0.05:
+        return ", a slight loss of certainty"
+    if rise < 0.2:
+        return ", a noticeable loss of certainty"
+    return ", a serious loss"
+
+
+def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:
+    """Say how training goes: "Epoch 3 of 10, worst group 46 %, 12 minutes left.\""""
+    if run.state == JobState.QUEUED:
+        return "Waiting for its turn; one job runs at a time."
+    if run.state == JobState.RUNNING:
+        parts = []
+        if not epochs.empty:
+            last = epochs.iloc[-1]
+            parts.append(f"epoch {int(last['epoch'])} of {int(last['epochs'])} is done")
+            if known(last["worst_group_accuracy"]):
+                parts.append(f"worst group {percent(last['worst_group_accuracy'])}")
+        else:
+            parts.append(run.stage or "starting")
+        if run.seconds_left is not None:
+            parts.append(time_left(run.seconds_left))
+        return capital(", ".join(parts)) + "."
+    if run.state == JobState.FINISHED:
+        return f"Finished: {achieved(run)}."
+    if run.state == JobState.CANCELLED:
+        return (
+            "Cancelled by a person; nothing is wrong. It can be resumed from its last checkpoint."
+        )
+    if run.state == JobState.INTERRUPTED:
+        return "Interrupted: the worker stopped. Resume continues from the last checkpoint."
+    return f"Failed: {run.error or 'no reason was recorded'}"
+
+
+def achieved(run: RunView) -> str:
+    """Return asked and achieved bits with the size of the packed file."""
+    text = f"{run.bits:g} bits asked"
+    if run.achieved_bits is not None:
+        text += f", {run.achieved_bits:.2f} achieved"
+    if run.bytes_packed:
+        text += f", {megabytes(run.bytes_packed)}"
+    return text
+
+
+def trajectory_sentence(bits: pd.DataFrame) -> str:
+    """Say how many layers changed their width during training; none is said as plainly.
+
+    Parameters
+    ----------
+    bits : [epoch, layer, bits].
+    """
+    if bits.empty:
+        return "No epoch has finished yet."
+    spread = bits.groupby("layer")["bits"].agg(lambda widths: widths.max() - widths.min())
+    moved = int((spread > MOVED_BITS).sum())
+    if moved == 0:
+        return f"No layer changed its width: all {len(spread)} lines are flat."
+    return (
+        f"{moved} of {len(spread)} layers changed their mean width by more than {MOVED_BITS:g} bits; "
+        f"the largest change is {spread.max():.2f} bits."
+    )
+
+
+def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: float) -> str:
+    """Say whether anyone loses: "No group loses more than 2 points, except V-VI where ... cannot tell."
+
+    Parameters
+    ----------
+    verdicts : [group, verdict, sentence]. differences : [group, n, difference, low, high, ...].
+    margin : the limit as a fraction of accuracy.
+    """
+    by_verdict = _groups_by_verdict(verdicts)
+    limit = points(margin, 1 if (100 * margin) % 1 else 0)
+    images = dict(zip(differences["group"], differences["n"], strict=True))
+    outside, unsure = by_verdict[OUTSIDE], by_verdict[INSUFFICIENT]
+    unsure_text = joined(
+        f"{group_words(group)}, where {counted(int(images.get(group, 0)), 'image')} cannot tell"
+        for group in unsure
+    )
+    if outside:
+        text = f"{capital(joined(group_words(group) for group in outside))} lose more than {limit}"
+        if by_verdict[WITHIN]:
+            text += f"; {joined(group_words(group) for group in by_verdict[WITHIN])} stay within the limit"
+        if unsure:
+            text += f"; undecided for {unsure_text}"
+        return text + "."
+    if not by_verdict[WITHIN] and unsure:
+        return f"These photographs cannot tell whether any group loses more than {limit}."
+    if unsure:
+        return f"No group loses more than {limit}, except perhaps {unsure_text}."
+    if by_verdict[WITHIN]:
+        return f"No group loses more than {limit}."
+    return "No group was judged."
+
+
+def saliency_sentence(by_group: pd.DataFrame) -> str:
+    """Say where the gaze moved most.
+
+    Parameters
+    ----------
+    by_group : one row per group with the mean "overlap" of the most important tenth and "drift".
+    """
+    rows = by_group[by_group["group"] != "unknown"].dropna(subset=["overlap"])
+    if rows.empty:
+        return "There are no maps to compare yet."
+    moved = rows.loc[rows["overlap"].idxmin()]
+    still = rows.loc[rows["overlap"].idxmax()]
+    text = (
+        f"For {group_words(moved['group'])} the most important tenth of the picture overlaps by "
+        f"{percent(moved['overlap'])} with what it was"
+    )
+    if still["group"] == moved["group"]:
+        return text + "."
+    return f"{text}; for {group_words(still['group'])} by {percent(still['overlap'])}."
+
+
+def review_sentence(review: ReviewView) -> str:
+    """Say whether it may leave: "Within limits for I-IV; insufficient evidence for V-VI: ...\""""
+    by_verdict = _groups_by_verdict(review.verdicts)
+    parts = []
+    for verdict, words in (
+        (WITHIN, "within the limit for"),
+        (OUTSIDE, "outside the limit for"),
+        (INSUFFICIENT, "insufficient evidence for"),
+    ):
+        if by_verdict[verdict]:
+            parts.append(f"{words} {joined(group_words(group) for group in by_verdict[verdict])}")
+    text = capital("; ".join(parts)) if parts else "No group was judged"
+    if review.may_export:
+        return f"{text}. Approved: it may leave."
+    if review.needs_override:
+        return f"{text}: an approval needs a written override."
+    return f"{text}: it needs a person's approval."
+
+
+def measure_time_sentence(seconds: float | None) -> str:
+    """Return how long a job will take, when a guess is known."""
+    return "" if seconds is None else f"This takes about {duration(seconds)}."
+
+
+def _groups_by_verdict(verdicts: pd.DataFrame) -> dict[str, list[str]]:
+    """Sort groups by verdict; "overall" is named only where no single group says the same."""
+    found: dict[str, list[str]] = {WITHIN: [], OUTSIDE: [], INSUFFICIENT: []}
+    whole = None
+    for group, verdict in zip(verdicts["group"], verdicts["verdict"], strict=True):
+        if group == "overall":
+            whole = str(verdict)
+        else:
+            found[str(verdict)].append(str(group))
+    if whole in (OUTSIDE, INSUFFICIENT) and not found[whole]:
+        found[whole].append("overall")
+    return found
+
+
+def _plural(number: int, one: str, many: str) -> str:
+    return one if number == 1 else many

@@ -1,0 +1,156 @@
+"""Where we are: the services, and the case and run that the address names.
+
+The address (``?case=...&run=...``) is the only memory of the place; session state merely carries it over
+a click in the navigation, which empties the query. What is true is in the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from dashboard.backend.views import CaseView, JobState, RunView
+from fairquant_core.errors import FairQuantError
+
+if TYPE_CHECKING:
+    from dashboard.backend.services import Services
+
+CARRIED = "carried_place"
+CURRENT = "current_place"
+NEW = "new"
+"""Value of the query parameter "view" that opens the form for a new case."""
+
+PAGES = {
+    "inbox": "app_pages/inbox.py",
+    "case": "app_pages/case.py",
+    "sensitivity": "app_pages/sensitivity.py",
+    "budget": "app_pages/budget.py",
+    "runs": "app_pages/runs.py",
+    "compare": "app_pages/compare.py",
+    "saliency": "app_pages/saliency.py",
+    "review": "app_pages/review.py",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The case and run that the page is about.
+
+    Attributes
+    ----------
+    case, run : None when there is none yet.
+    cases, runs : what can be chosen instead; runs of this case only, newest first.
+    notice : what to tell the person when the address named something that does not exist.
+    """
+
+    case: CaseView | None
+    run: RunView | None
+    cases: tuple[CaseView, ...]
+    runs: tuple[RunView, ...]
+    notice: str = ""
+
+
+@st.cache_resource(show_spinner=False)
+def services() -> Services:
+    """Open the backend once per server; tests put a fake here."""
+    from dashboard.backend.services import open_services
+
+    return open_services()
+
+
+def arrive() -> Place:
+    """Read the place from the address, repair it, and write it back. Called by the entrypoint."""
+    query, carried = st.query_params, st.session_state.get(CARRIED, {})
+    place = find_place(
+        query.get("case") or ("" if query.get("run") else carried.get("case", "")),
+        query.get("run") or carried.get("run", ""),
+    )
+    names = address(place.case.id if place.case else None, place.run.id if place.run else None)
+    st.session_state[CARRIED] = names
+    st.session_state[CURRENT] = place
+    for name in ("case", "run"):
+        if name in names and query.get(name) != names[name]:
+            query[name] = names[name]
+        elif name not in names and name in query:
+            del query[name]
+    return place
+
+
+def current() -> Place:
+    """The place as the entrypoint found it at the start of this page run."""
+    return st.session_state[CURRENT]
+
+
+def find_place(case_id: str, run_id: str) -> Place:
+    """Look up a case and run by id; what is missing or wrong falls back to the default."""
+    cases = tuple(services().cases())
+    notice = ""
+    wanted_run = _run_or_none(run_id)
+    if wanted_run is not None and not case_id:
+        case_id = wanted_run.case_id
+    case = next((known for known in cases if known.id == case_id), None)
+    if case is None:
+        if case_id:
+            notice = "The case in the address does not exist here; this is the default case."
+        case = services().default_case()
+    if case is None:
+        return Place(None, None, cases, (), notice)
+    runs = tuple(services().runs(case.id))
+    run = next((known for known in runs if known.id == run_id), None)
+    return Place(case, run or default_run(runs), cases, runs, notice)
+
+
+def default_run(runs: tuple[RunView, ...]) -> RunView | None:
+    """The newest finished run, else the newest one."""
+    finished = (run for run in runs if run.state == JobState.FINISHED)
+    return next(finished, runs[0] if runs else None)
+
+
+def address(case_id: str | None, run_id: str | None = None) -> dict[str, str]:
+    """The query parameters of a place."""
+    return {name: value for name, value in (("case", case_id), ("run", run_id)) if value}
+
+
+def go(page: str, case_id: str | None = None, run_id: str | None = None, **more: str) -> None:
+    """Open a page at a place; without a case, at the present one."""
+    if case_id is None and run_id is None:
+        place = current()
+        case_id = place.case.id if place.case else None
+        run_id = place.run.id if place.run else None
+    st.switch_page(PAGES[page], query_params=address(case_id, run_id) | more)
+
+
+def next_button(
+    label: str, page: str, case_id: str | None = None, run_id: str | None = None
+) -> None:
+    """The one step onwards at the end of every page."""
+    st.space("small")
+    pressed = st.button(
+        f"Next: {label}",
+        key="next",
+        type="primary",
+        icon=":material/arrow_forward:",
+        icon_position="right",
+    )
+    if pressed:
+        go(page, case_id, run_id)
+
+
+def choose(name: str) -> None:
+    """Callback of the selectors in the header strip: write the choice into the address."""
+    chosen = st.session_state[f"choose_{name}"]
+    if name == "case":
+        st.query_params.pop("run", None)
+        st.session_state[CARRIED] = {}
+    st.query_params[name] = chosen
+
+
+def _run_or_none(run_id: str) -> RunView | None:
+    if not run_id:
+        return None
+    try:
+        return services().run(run_id)
+    except FairQuantError:
+        return None

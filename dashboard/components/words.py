@@ -1,0 +1,261 @@
+"""Numbers, names and states as a person would say them. Pure functions; no Streamlit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+MINUTE = 60.0
+HOUR = 3600.0
+
+VERDICT_LABELS = {
+    "WITHIN": "Within the limit",
+    "OUTSIDE": "Outside the limit",
+    "INSUFFICIENT EVIDENCE": "Insufficient evidence",
+}
+"""What a chip says. The third is a verdict of its own and never a pass."""
+
+SCHEME_TITLES = {
+    "fst6": "six types, I to VI",
+    "fst3": "three groups: I-II, III-IV, V-VI",
+    "fst2": "two groups: I-III, IV-VI",
+    "values": "each value of the column",
+}
+
+KIND_TITLES = {
+    "prepare": "Preparing the case",
+    "sensitivity": "Measuring the layers",
+    "run": "Run",
+    "saliency": "Drawing where it looks",
+}
+
+
+def joined(items: Iterable[str], last: str = "and") -> str:
+    """Return items as a list in a sentence.
+
+    Examples
+    --------
+    >>> joined(["I-II", "III-IV", "V-VI"])
+    'I-II, III-IV and V-VI'
+    """
+    names = list(items)
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "run"), counted(2832, "photograph"), counted(0, "class", "classes")
+    ('1 run', '2,832 photographs', '0 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def spelled(number: int) -> str:
+    """Return small numbers as words, as prose does.
+
+    Examples
+    --------
+    >>> spelled(2), spelled(14)
+    ('two', '14')
+    """
+    small = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    return small[number] if 0 <= number < len(small) else f"{number:,}"
+
+
+def capital(sentence: str) -> str:
+    """Return the text with its first letter raised and the rest untouched."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def known(value: float | None) -> bool:
+    """Whether a figure is there: neither None nor not-a-number."""
+    return value is not None and not math.isnan(value)
+
+
+def percent(fraction: float | None, digits: int = 0) -> str:
+    """Return a fraction as a percentage; a missing one as "not estimable".
+
+    Examples
+    --------
+    >>> percent(0.462), percent(0.4625, 1), percent(None)
+    ('46 %', '46.2 %', 'not estimable')
+    """
+    if fraction is None or math.isnan(fraction):
+        return "not estimable"
+    return f"{_unsigned_zero(100 * fraction, digits)} %"
+
+
+def points(fraction: float | None, digits: int = 1, sign: bool = False) -> str:
+    """Return a difference of accuracies in percentage points.
+
+    Examples
+    --------
+    >>> points(0.031), points(0.01), points(-0.02, sign=True)
+    ('3.1 points', '1.0 point', '-2.0 points')
+    """
+    if fraction is None or math.isnan(fraction):
+        return "not estimable"
+    text = _unsigned_zero(100 * fraction, digits)
+    if sign and fraction > 0 and float(text) != 0:
+        text = f"+{text}"
+    return f"{text} {'point' if abs(float(text)) == 1 else 'points'}"
+
+
+def nats(value: float | None) -> str:
+    """Return a rise of the loss with just enough digits.
+
+    Examples
+    --------
+    >>> nats(0.0612), nats(0.0004), nats(1.5)
+    ('0.06 nats', '0.0004 nats', '1.50 nats')
+    """
+    if value is None or math.isnan(value):
+        return "not estimable"
+    if value == 0 or abs(value) >= 0.01:
+        return f"{value:.2f} nats"
+    return f"{value:.1g} nats"
+
+
+def interval(low: float | None, high: float | None, digits: int = 0, unit: str = " %") -> str:
+    """Return a 95 % interval of fractions in per cent, or "not estimable".
+
+    Examples
+    --------
+    >>> interval(0.38, 0.55)
+    '38 to 55 %'
+    """
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return "not estimable"
+    return f"{_unsigned_zero(100 * low, digits)} to {_unsigned_zero(100 * high, digits)}{unit}"
+
+
+def megabytes(size: float) -> str:
+    """Return a size in megabytes of 10^6 bytes.
+
+    Examples
+    --------
+    >>> megabytes(1_400_000), megabytes(250_000)
+    ('1.4 MB', '0.25 MB')
+    """
+    amount = size / 1e6
+    return (
+        f"{amount:.0f} MB"
+        if amount >= 100
+        else f"{amount:.1f} MB"
+        if amount >= 1
+        else f"{amount:.2f} MB"
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Return a rough length of time.
+
+    Examples
+    --------
+    >>> duration(12), duration(700), duration(5400), duration(None)
+    ('12 seconds', '12 minutes', '1.5 hours', 'time unknown')
+    """
+    if seconds is None or math.isnan(seconds):
+        return "time unknown"
+    if seconds < 90:
+        whole = max(1, round(seconds))
+        return counted(whole, "second")
+    if seconds < 1.5 * HOUR:
+        return counted(round(seconds / MINUTE), "minute")
+    return f"{seconds / HOUR:.1f} hours"
+
+
+def time_left(seconds: float | None) -> str:
+    """Return the remaining time as the end of a sentence, or "" when it is not known yet."""
+    return "" if seconds is None else f"about {duration(seconds)} left"
+
+
+def when(stamp: str | None) -> str:
+    """Return a UTC time stamp for reading.
+
+    Examples
+    --------
+    >>> when("2026-01-31T12:05:09Z"), when(None)
+    ('31 Jan 2026, 12:05 UTC', '')
+    """
+    if not stamp:
+        return ""
+    try:
+        moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    except ValueError:
+        return stamp
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def short_hash(fingerprint: str | None) -> str:
+    """Return the first characters of a SHA-256 sum, enough to compare by eye."""
+    return (fingerprint or "")[:12]
+
+
+def group_words(group: str) -> str:
+    """Return a group's name inside a sentence.
+
+    Examples
+    --------
+    >>> group_words("FST V-VI"), group_words("FST IV"), group_words("unknown"), group_words("female")
+    ('types V-VI', 'type IV', 'photographs of unknown type', 'female')
+    """
+    if group.startswith("FST "):
+        types = group.removeprefix("FST ")
+        return f"types {types}" if "-" in types else f"type {types}"
+    special = {"unknown": "photographs of unknown type", "overall": "all photographs together"}
+    return special.get(group, group)
+
+
+def groups_with_source(groups: Sequence[str], source: str) -> str:
+    """Return the groups with scale and source, as they must always be named.
+
+    Examples
+    --------
+    >>> groups_with_source(["FST I-II", "FST V-VI"], "Scale AI annotators")
+    'FST I-II, V-VI (Scale AI annotators)'
+    """
+    named = [group for group in groups if group != "unknown"]
+    if named and all(group.startswith("FST ") for group in named):
+        text = "FST " + ", ".join(group.removeprefix("FST ") for group in named)
+    else:
+        text = ", ".join(named)
+    return f"{text} ({source})" if source else text
+
+
+def layer_words(layer: str, layers: Sequence[str]) -> str:
+    """Return where a layer stands in the network, for people who do not read layer names.
+
+    Examples
+    --------
+    >>> layer_words("blocks.0.conv", ["conv_stem", "blocks.0.conv", "classifier"])
+    'layer 2 of 3 (blocks.0.conv)'
+    """
+    place = list(layers).index(layer) + 1
+    return f"layer {place} of {len(layers)} ({layer})"
+
+
+def _unsigned_zero(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def escaped(text: str) -> str:
+    r"""Return text that people typed so that Markdown shows it as it is.
+
+    Examples
+    --------
+    >>> escaped("a_b [x](y) $1")
+    'a\\_b \\[x\\](y) \\$1'
+    """
+    for mark in "\\`*_[]#$:<>|~":
+        text = text.replace(mark, f"\\{mark}")
+    return text

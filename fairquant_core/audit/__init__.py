@@ -1,0 +1,1 @@
+"""Metrics per group, paired comparison and verdicts; numpy, pandas and scipy only."""

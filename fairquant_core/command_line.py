@@ -1,0 +1,420 @@
+"""The commands of ``python -m fairquant_core``: read arguments, call the pipeline, print tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fairquant_core.errors import FairQuantError
+from fairquant_core.progress import Progress
+
+Handler = Callable[[argparse.Namespace], int]
+
+SPLITS = ("train", "validation", "audit")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an expected error is one line on standard error and exit status 2."""
+    parsed = _parser().parse_args(arguments)
+    handler: Handler = parsed.handler
+    try:
+        return handler(parsed)
+    except FairQuantError as error:
+        print(f"fairquant: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fairquant: cancelled", file=sys.stderr)
+        return 130
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fine-tune a classifier on a cohort and write it as safetensors."""
+    from fairquant_core import pipeline
+    from fairquant_core.models.checkpoint import save_classifier
+    from fairquant_core.models.zoo import create
+    from fairquant_core.quantization.fitting import FitConfig, fit
+
+    cohort = _cohort(options)
+    classifier = create(
+        options.architecture,
+        cohort.classes,
+        weights=options.weights,
+        pretrained=options.pretrained,
+        size=options.size,
+    )
+    classifier.origin = {"cohort": cohort.fingerprint, **_source(options)}
+    report = _Printer(options.quiet)
+    data = pipeline.training_data(
+        cohort,
+        classifier,
+        group_column=_group_column(options, cohort),
+        scheme=_scheme(options, cohort),
+        cache=options.cache,
+        report=report,
+    )
+    config = FitConfig(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    history = fit(classifier, data, config, report=report)
+    save_classifier(classifier, options.out)
+    best = max(entry.get("accuracy", 0.0) for entry in history)
+    print(f"Best validation accuracy {best:.1%} of {len(data.positions('validation'))} images.")
+    print(f"Wrote {options.out} ({options.out.stat().st_size / 1e6:.1f} MB).")
+    return 0
+
+
+def sensitivity(options: argparse.Namespace) -> int:
+    """Measure how much each layer matters to each group."""
+    from fairquant_core import pipeline
+
+    cohort = _cohort(options)
+    measured, _ = pipeline.sensitivity(
+        cohort,
+        pipeline.load_any(options.classifier, **_foreign(options, cohort)),
+        group_column=_group_column(options, cohort),
+        scheme=_scheme(options, cohort),
+        bits=tuple(options.bits),
+        images_per_group=options.images_per_group,
+        seed=options.seed,
+        cache=options.cache,
+        work=_folder(options.out),
+        progress=_Printer(options.quiet),
+    )
+    assert measured is not None
+    print(f"Change of accuracy when one layer alone goes to {options.bits} bits (validation images):")
+    table = measured.frame.pivot_table(
+        index=["layer", "bits"], columns="group", values="accuracy_change", sort=False
+    )
+    print((100 * table).round(1).to_string())
+    print(f"Wrote {options.out / pipeline.MEASURED_FILE} and {pipeline.SENSITIVITY_FILE}.")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """One method at one budget, from planning to the audit of the packed file."""
+    from fairquant_core import pipeline
+    from fairquant_core.audit.criteria import Limits
+    from fairquant_core.audit.summary_text import print_table
+    from fairquant_core.quantization.catalogue import RunConfig
+
+    config = RunConfig(
+        method=options.method,
+        bits=options.bits,
+        epochs=options.epochs,
+        seed=options.seed,
+        granularity=options.granularity,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        fairness=options.fairness,
+        fairness_weight=options.fairness_weight,
+        distillation=not options.no_distillation,
+        images_per_group=options.images_per_group,
+    )
+    cohort = _cohort(options)
+    started = time.monotonic()
+    result = pipeline.run(
+        cohort,
+        pipeline.load_any(options.classifier, **_foreign(options, cohort)),
+        config,
+        group_column=_group_column(options, cohort),
+        scheme=_scheme(options, cohort),
+        limits=Limits(margin=options.margin, minimum_images=options.minimum_images),
+        must_not_miss=tuple(options.must_not_miss or ()),
+        source=_source(options),
+        cache=options.cache,
+        work=_folder(options.out),
+        progress=_Printer(options.quiet),
+    )
+    print_table(result.audit)
+    size = result.audit["size"]
+    if "bits_achieved" in size:
+        print(
+            f"Bits per weight: {size['bits_requested']:g} asked, {size['bits_achieved']:.4f} achieved. "
+            f"File: {size['bytes_on_disk'] / 1e6:.3f} MB on disk, {size['bytes_ideal'] / 1e6:.3f} MB "
+            f"ideal, {size['bytes_full_precision'] / 1e6:.3f} MB in full precision."
+        )
+    minutes = (time.monotonic() - started) / 60
+    print(f"Wrote {', '.join(sorted(p.name for p in options.out.iterdir()))} to {options.out}.")
+    print(f"Took {minutes:.1f} minutes: {result.seconds}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score any of our models on any cohort with the same classes; print the per-group table."""
+    from fairquant_core import pipeline
+    from fairquant_core.audit.criteria import Limits
+    from fairquant_core.audit.summary import audit_summary
+    from fairquant_core.audit.summary_text import print_table
+    from fairquant_core.models.checkpoint import read_description
+
+    with ExitStack() as stack:
+        model = _model_file(options.model, stack)
+        about = read_description(model) or {}
+        origin = about.get("origin") or about.get("extra") or {}
+        for name in ("labels", "groups", "scheme"):
+            if getattr(options, name) is None:
+                setattr(options, name, origin.get(name))
+        if options.split_seed is None:
+            options.split_seed = int(origin.get("split_seed", 0))
+        cohort, split, why = _cohort_to_score(options, origin)
+        classifier = pipeline.load_any(model, **_foreign(options, cohort))
+        predictions = pipeline.evaluate(
+            cohort, classifier, split=split, cache=options.cache, report=_Printer(options.quiet)
+        )
+    print(f"{len(predictions)} images ({why}).")
+    summary = audit_summary(
+        predictions,
+        reference=pipeline.CANDIDATE,
+        candidate=None,
+        group_column=_group_column(options, cohort),
+        scheme=_scheme(options, cohort),
+        limits=Limits(),
+        split=None,
+    )
+    print_table(summary)
+    if options.out:
+        _write_evaluation(options.out, predictions, summary)
+        print(f"Wrote {options.out}.")
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check a bundle: is every byte what it was when it was written?"""
+    from fairquant_core.export.bundle import verify_bundle
+
+    problems = verify_bundle(options.bundle)
+    for problem in problems:
+        print(f"PROBLEM  {problem}")
+    if problems:
+        print(f"{options.bundle} does NOT verify.")
+        return 1
+    print(f"{options.bundle} verifies: every file is there and unchanged.")
+    return 0
+
+
+def _cohort(options: argparse.Namespace) -> Any:
+    from fairquant_core.data.adapters import read_cohort
+
+    return read_cohort(
+        options.cohort, labels=options.labels, groups=options.groups, seed=options.split_seed or 0
+    )
+
+
+def _cohort_to_score(options: argparse.Namespace, origin: dict[str, Any]) -> tuple[Any, str | None, str]:
+    """The cohort, the split to score, and why; never silently images that the model was trained on."""
+    from fairquant_core.data.adapters import read_cohort
+
+    arguments = {"labels": options.labels, "groups": options.groups}
+    if options.split == "all":
+        whole = read_cohort(options.cohort, evaluation_only=True, **arguments)
+        return whole, None, "all images, whatever they were used for"
+    if options.split in SPLITS:
+        return _cohort(options), options.split, f"the {options.split} split"
+    try:
+        cohort = _cohort(options)
+    except FairQuantError:
+        cohort = None  # too small or too uniform to be split, which scoring does not need
+    if cohort is not None and cohort.fingerprint == origin.get("cohort"):
+        return cohort, "audit", "the locked audit split of the cohort it was made with"
+    whole = read_cohort(options.cohort, evaluation_only=True, **arguments)
+    return whole, None, "all images: this is not the cohort it was made with"
+
+
+def _model_file(path: Path, stack: ExitStack) -> Path:
+    """The weights file that a path means: itself, a run's folder, or one inside a bundle."""
+    from fairquant_core.errors import CheckpointError
+    from fairquant_core.export.bundle import verify_bundle
+    from fairquant_core.pipeline import MODEL_FILE
+
+    if path.is_dir():
+        return path / MODEL_FILE
+    if path.suffix.lower() != ".zip":
+        return path
+    problems = verify_bundle(path)
+    if problems:
+        raise CheckpointError(f"{path} does not verify and is not scored: {problems[0]}")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    with zipfile.ZipFile(path) as bundle:
+        if MODEL_FILE not in bundle.namelist():
+            raise CheckpointError(f"{path} holds no {MODEL_FILE}; is it one of our bundles?")
+        return Path(bundle.extract(MODEL_FILE, folder))
+
+
+def _foreign(options: argparse.Namespace, cohort: Any) -> dict[str, Any]:
+    """What a checkpoint from elsewhere cannot say about itself; nothing for our own files."""
+    if getattr(options, "architecture", None) is None:
+        return {}
+    classes = options.classes or cohort.classes
+    return {"architecture": options.architecture, "classes": tuple(classes), "size": options.size}
+
+
+def _group_column(options: argparse.Namespace, cohort: Any) -> str:
+    return options.groups or next(iter(cohort.group_columns))
+
+
+def _scheme(options: argparse.Namespace, cohort: Any) -> str:
+    from fairquant_core.data.skin_tone import default_scheme
+
+    return options.scheme or default_scheme(cohort.table[_group_column(options, cohort)])
+
+
+def _source(options: argparse.Namespace) -> dict[str, Any]:
+    """How the cohort was read, kept with the model so that it can be read the same way again."""
+    return {
+        "labels": options.labels,
+        "groups": options.groups,
+        "scheme": options.scheme,
+        "split_seed": options.split_seed or 0,
+    }
+
+
+def _write_evaluation(path: Path, predictions: Any, summary: dict[str, Any]) -> None:
+    from fairquant_core.files import atomic_path
+    from fairquant_core.pipeline import write_json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".json":
+        write_json(path, summary)
+    elif path.suffix == ".csv":
+        with atomic_path(path) as part:
+            predictions.frame.to_csv(part, index=False)
+    else:
+        predictions.save(path)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class _Printer:
+    """Progress on standard error: a line when the stage changes, every epoch, and every ten seconds."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.stage, self.spoken = quiet, "", 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        epoch_done = "validation_loss" in progress.figures
+        if self.quiet or not (progress.stage != self.stage or epoch_done or now - self.spoken > 10):
+            return
+        self.stage, self.spoken = progress.stage, now
+        line = f"[{progress.stage}] {progress.message}"
+        if progress.seconds_left is not None:
+            line += f", about {progress.seconds_left:.0f} s left"
+        if epoch_done:
+            worst = progress.figures.get("worst_group_accuracy")
+            line += f"; loss {progress.figures['loss']:.3f}"
+            line += f", validation accuracy {progress.figures['accuracy']:.1%}"
+            line += "" if worst is None else f", worst group {worst:.1%}"
+            bits = progress.figures.get("average_bits")
+            line += "" if bits is None else f", {bits:.3f} bits"
+        print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fairquant_core",
+        description="Audit what compressing a skin-lesion classifier does to each skin-tone group.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, handler: Handler) -> argparse.ArgumentParser:
+        text = (handler.__doc__ or "").strip()
+        new = commands.add_parser(name, help=text, description=text)
+        new.set_defaults(handler=handler)
+        new.add_argument("--quiet", action="store_true", help="no progress on standard error")
+        return new
+
+    fitting = command("fit", fit)
+    _cohort_arguments(fitting)
+    fitting.add_argument("--architecture", default="mobilenetv2_100", help="timm's name")
+    fitting.add_argument("--weights", type=Path, help="file with weights to start from")
+    fitting.add_argument("--pretrained", action="store_true", help="let timm download its weights")
+    fitting.add_argument("--size", type=int, help="side of the input in pixels")
+    fitting.add_argument("--epochs", type=int, default=12)
+    fitting.add_argument("--batch-size", type=int, default=32)
+    fitting.add_argument("--learning-rate", type=float, default=1e-3)
+    fitting.add_argument("--seed", type=int, default=0)
+    fitting.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+
+    measuring = command("sensitivity", sensitivity)
+    _cohort_arguments(measuring)
+    _classifier_arguments(measuring, "--classifier")
+    measuring.add_argument("--bits", type=int, nargs="+", default=[4])
+    measuring.add_argument("--images-per-group", type=int, default=256)
+    measuring.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--out", type=Path, required=True, help="folder to write to")
+
+    _run_arguments(command("run", run))
+
+    scoring = command("evaluate", evaluate)
+    _cohort_arguments(scoring)
+    _classifier_arguments(scoring, "--model")
+    scoring.add_argument(
+        "--split",
+        choices=("auto", "all", *SPLITS),
+        default="auto",
+        help="auto: the audit split of the cohort the model was made with, all images of any other",
+    )
+    scoring.add_argument(
+        "--out", type=Path, help="predictions (.parquet or .csv) or the audit (.json)"
+    )
+
+    checking = command("verify", verify)
+    checking.add_argument("bundle", type=Path)
+    return parser
+
+
+def _cohort_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cohort", type=Path, required=True, help="folder with a table and images")
+    parser.add_argument("--labels", help="column with the diagnosis (default: recognised)")
+    parser.add_argument("--groups", help="column with the skin tone (default: recognised)")
+    parser.add_argument("--scheme", help="fst6, fst3, fst2 or values (default: recognised)")
+    parser.add_argument("--split-seed", type=int, help="seed of the split of the cohort (0)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "fairquant-cache",
+        help="folder for decoded images",
+    )
+
+
+def _classifier_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(name, type=Path, required=True, help="weights file, run folder or bundle")
+    parser.add_argument("--architecture", help="timm's name, for a checkpoint from elsewhere")
+    parser.add_argument("--classes", nargs="+", help="class names in the order of the outputs")
+    parser.add_argument("--size", type=int, help="side of the input in pixels, likewise")
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    from fairquant_core.quantization.catalogue import GRANULARITIES, METHODS, RunConfig
+
+    default = RunConfig()
+    _cohort_arguments(parser)
+    _classifier_arguments(parser, "--classifier")
+    parser.add_argument("--method", choices=tuple(METHODS), default=default.method)
+    parser.add_argument("--bits", type=float, default=default.bits, help="average bits per weight")
+    parser.add_argument("--epochs", type=int, default=default.epochs)
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--granularity", choices=GRANULARITIES, default=default.granularity)
+    parser.add_argument("--batch-size", type=int, default=default.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
+    parser.add_argument("--fairness", choices=("none", "gap", "worst"), default=default.fairness)
+    parser.add_argument("--fairness-weight", type=float, default=default.fairness_weight)
+    parser.add_argument("--no-distillation", action="store_true")
+    parser.add_argument("--images-per-group", type=int, default=default.images_per_group)
+    parser.add_argument("--margin", type=float, default=0.02, help="largest acceptable drop")
+    parser.add_argument("--minimum-images", type=int, default=20, help="per group in the audit")
+    parser.add_argument("--must-not-miss", nargs="*", help="classes with sensitivity figures")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")

@@ -1,0 +1,1 @@
+"""Cohorts: images, labels, skin-tone groups and splits."""

@@ -1,0 +1,1 @@
+"""Saliency maps and how far they drift."""

@@ -1,0 +1,1 @@
+"""Exact-bit packing, packed checkpoints and bundles."""

@@ -1,0 +1,1 @@
+"""Classifiers: creation, safe loading, inference."""

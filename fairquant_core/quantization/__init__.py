@@ -1,0 +1,1 @@
+"""The quantiser, sensitivity per group, allocation of bits, and training."""

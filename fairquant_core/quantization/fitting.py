@@ -1,0 +1,58 @@
+"""Fine-tuning a full-precision classifier on a cohort, for people who have no dermatology checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairquant_core.errors import TrainingError
+from fairquant_core.models.zoo import Classifier
+from fairquant_core.progress import Report, Stop
+from fairquant_core.quantization.training import Schedule, TrainingData, train
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and how fast to fine-tune.
+
+    Parameters
+    ----------
+    learning_rate
+        Peak of the cosine schedule (AdamW). 1e-3 suits ImageNet weights as well as a start from scratch.
+    """
+
+    epochs: int = 12
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < 1:
+            raise TrainingError(
+                "Fine-tuning needs at least 1 epoch, batches of at least 2 images and a learning rate "
+                f"between 0 and 1; got {self.epochs}, {self.batch_size} and {self.learning_rate:g}."
+            )
+
+
+def fit(
+    classifier: Classifier,
+    data: TrainingData,
+    config: FitConfig,
+    *,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    cancel: Stop | None = None,
+) -> list[dict[str, Any]]:
+    """Fine-tune in place and keep the epoch that was best on the validation split; returns the history."""
+    schedule = Schedule(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        warm_up=0.1,
+        keep_best=True,
+    )
+    return train(classifier, data, schedule, checkpoint=checkpoint, report=report, cancel=cancel)

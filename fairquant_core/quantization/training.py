@@ -1,0 +1,390 @@
+"""The one training loop: full precision, quantisation-aware, and with learned bit-widths.
+
+Schedule with learned bits: the widths move during the first half of the training, mixed ever more steeply
+towards whole widths, and are then projected onto the exact budget; the second half trains weights and
+ranges for the widths that were found. Source: METHOD 4; the gentle, annealed schedule is what won there.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from fairquant_core.data.batches import GroupStratifiedBatches, augment, normalise
+from fairquant_core.data.skin_tone import UNKNOWN
+from fairquant_core.errors import Cancelled, TrainingError
+from fairquant_core.files import atomic_path
+from fairquant_core.models.inference import predict
+from fairquant_core.models.zoo import Classifier
+from fairquant_core.progress import Progress, Report
+from fairquant_core.quantization.objective import (
+    FairnessTerm,
+    RateTerm,
+    average_bits,
+    image_losses,
+)
+from fairquant_core.quantization.projection import project
+from fairquant_core.quantization.quantizer import FakeQuantizer, best_clip, quantizers
+
+HARDEST = 8.0
+"""Steepness of the mixture when the widths are settled; at 1 it is the plain interpolation."""
+
+REPORT_EVERY_SECONDS = 0.7
+NOT_FINITE = (
+    "Training stopped: the loss is not a number in epoch {epoch}. A smaller learning rate usually helps; "
+    "nothing was saved from this epoch."
+)
+NO_TRAINING_IMAGES = "The train split holds no image, so nothing can be trained."
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Decoded images of a cohort with their classes, groups and splits, in table order.
+
+    Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,), ``groups`` and ``split`` str (N,).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: pd.Series
+    split: np.ndarray
+
+    def positions(self, split: str) -> np.ndarray:
+        """Positions of the images of one split."""
+        return np.flatnonzero(self.split == split)
+
+    @property
+    def group_names(self) -> list[str]:
+        """The known groups, sorted."""
+        return sorted(set(self.groups) - {UNKNOWN})
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast, and with which terms.
+
+    Parameters
+    ----------
+    budget
+        Average bits to hold while bits are learned; ``None`` for full precision and fixed widths.
+    learning_share
+        Share of the steps in which the widths move.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    weight_decay: float = 1e-4
+    warm_up: float = 0.05
+    clip_learning_rate: float = 0.01
+    bit_learning_rate: float = 0.0
+    budget: float | None = None
+    learning_share: float = 0.5
+    fairness: str = "none"
+    fairness_weight: float = 0.0
+    keep_best: bool = False
+
+
+def train(
+    classifier: Classifier,
+    data: TrainingData,
+    schedule: Schedule,
+    *,
+    teacher: Classifier | None = None,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    cancel: Callable[[], bool] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train in place; returns one row of figures per epoch.
+
+    Quantisers that are attached to the classifier are trained with it. With ``checkpoint`` the state is saved
+    after every epoch and training continues from there when called again with the same arguments.
+
+    Raises
+    ------
+    TrainingError
+        Empty train split, a batch smaller than the number of groups, or a loss that is not a number.
+    Cancelled
+        When ``cancel()`` says so; the last checkpoint stays.
+    """
+    loop = _Loop(classifier, data, schedule, teacher)
+    history = loop.restore(checkpoint) if checkpoint and checkpoint.exists() else []
+    started, first = time.monotonic(), len(history)
+    spoken = 0.0
+    for epoch in range(first, schedule.epochs):
+        torch.manual_seed(schedule.seed * 1000 + epoch)
+        losses: list[float] = []
+        for index, batch in enumerate(loop.batches(epoch)):
+            if cancel and cancel():
+                raise Cancelled(f"Cancelled in epoch {epoch + 1} of {schedule.epochs}.")
+            losses.append(loop.step(batch, epoch, index))
+            if on_step:
+                on_step()
+            now = time.monotonic()
+            if report and now - spoken > REPORT_EVERY_SECONDS:
+                spoken = now
+                share = (epoch - first + (index + 1) / loop.steps_per_epoch) / (
+                    schedule.epochs - first
+                )
+                report(
+                    Progress(
+                        "training",
+                        epoch + 1,
+                        schedule.epochs,
+                        f"Epoch {epoch + 1} of {schedule.epochs}",
+                        (now - started) * (1 - share) / share,
+                        {
+                            "loss": float(np.mean(losses[-20:])),
+                            "average_bits": loop.bits_now(),
+                            "epoch_share": (index + 1) / loop.steps_per_epoch,
+                        },
+                    )
+                )
+        figures = loop.evaluate(epoch, float(np.mean(losses)))
+        history.append(figures)
+        if checkpoint:
+            loop.save(checkpoint, history)
+        if report:
+            left = (time.monotonic() - started) / (epoch + 1 - first)
+            report(
+                Progress(
+                    "training",
+                    epoch + 1,
+                    schedule.epochs,
+                    f"Epoch {epoch + 1} of {schedule.epochs} done",
+                    left * (schedule.epochs - epoch - 1),
+                    figures,
+                )
+            )
+    loop.finish()
+    return history
+
+
+class _Loop:
+    """State of one training: model, optimiser, terms; knows how to take a step and to be saved."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: TrainingData,
+        schedule: Schedule,
+        teacher: Classifier | None,
+    ) -> None:
+        self.classifier, self.model, self.data = classifier, classifier.model, data
+        self.schedule = schedule
+        self.teacher = teacher.model.eval() if teacher else None
+        self.train_positions = data.positions("train")
+        if not len(self.train_positions):
+            raise TrainingError(NO_TRAINING_IMAGES)
+        self.names = data.group_names
+        code = {name: index for index, name in enumerate(self.names)}
+        self.group_codes = np.array([code.get(group, -1) for group in data.groups])
+        self.quantizers = quantizers(self.model)
+        self.steps_per_epoch = len(self.batches(0))
+        self.steps = self.steps_per_epoch * schedule.epochs
+        learn = schedule.budget is not None and schedule.bit_learning_rate > 0
+        self.learning_steps = max(1, round(schedule.learning_share * self.steps)) if learn else 0
+        self.done = 0
+        self.fairness = FairnessTerm(schedule.fairness, len(self.names))
+        self.rate = RateTerm(schedule.budget or 0.0)
+        self.optimiser = self._optimiser()
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+        self._set_learning(learn)
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        clips = [quantizer.log_clip for quantizer in self.quantizers.values()]
+        bits = [quantizer.bits for quantizer in self.quantizers.values()]
+        special = {id(parameter) for parameter in clips + bits}
+        rest = [p for p in self.model.parameters() if id(p) not in special and p.requires_grad]
+        decayed = [p for p in rest if p.ndim > 1]
+        plain = [p for p in rest if p.ndim <= 1]
+        rate, decay = self.schedule.learning_rate, self.schedule.weight_decay
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "lr": rate, "weight_decay": decay, "name": "weights"},
+            {"params": plain, "lr": rate, "name": "weights"},
+            {"params": clips, "lr": self.schedule.clip_learning_rate, "name": "clips"},
+            {"params": bits, "lr": self.schedule.bit_learning_rate, "name": "bits"},
+        ]
+        for group in groups:
+            group["base"] = group["lr"]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]], weight_decay=0.0, foreach=True
+        )
+
+    def _set_learning(self, on: bool) -> None:
+        for quantizer in self.quantizers.values():
+            quantizer.learning_bits = on
+            quantizer.bits.requires_grad_(on)
+
+    @property
+    def learning(self) -> bool:
+        return self.done < self.learning_steps
+
+    def batches(self, epoch: int) -> GroupStratifiedBatches:
+        return GroupStratifiedBatches(
+            self.data.labels[self.train_positions],
+            self.data.groups.to_numpy()[self.train_positions],
+            min(self.schedule.batch_size, max(2, len(self.train_positions))),
+            seed=self.schedule.seed * 1000 + epoch,
+        )
+
+    def step(self, batch: np.ndarray, epoch: int, index: int) -> float:
+        positions = self.train_positions[batch]
+        generator = torch.Generator().manual_seed(
+            (self.schedule.seed * 1000 + epoch) * 100_000 + index
+        )
+        pixels = augment(torch.from_numpy(self.data.images[positions]), generator)
+        inputs = normalise(pixels, self.classifier.preprocessing)
+        labels = torch.as_tensor(self.data.labels[positions], dtype=torch.long)
+        groups = torch.as_tensor(self.group_codes[positions])
+        self._set_rates()
+        self.model.train()
+        guide = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                guide = self.teacher(inputs).float()
+        losses = image_losses(self.model(inputs).float(), labels, guide)
+        loss = losses.mean()
+        if self.schedule.fairness_weight:
+            loss = loss + self.schedule.fairness_weight * self.fairness(losses, groups)
+        if self.learning:
+            loss = loss + self.rate(self.quantizers)[0]
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingError(NOT_FINITE.format(epoch=epoch + 1))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.done += 1
+        if self.learning_steps and self.done == self.learning_steps:
+            self.settle()
+        return float(losses.mean().detach())
+
+    def _set_rates(self) -> None:
+        """Cosine decay after a short warm-up; the widths anneal within their own, shorter phase."""
+        total, warm = self.steps, max(1, round(self.schedule.warm_up * self.steps))
+        factor = min((self.done + 1) / warm, 0.5 * (1 + math.cos(math.pi * self.done / total)))
+        progress = min(1.0, self.done / max(1, self.learning_steps))
+        for group in self.optimiser.param_groups:
+            if group["name"] == "bits":
+                group["lr"] = group["base"] * 0.5 * (1 + math.cos(math.pi * progress))
+            else:
+                group["lr"] = group["base"] * factor
+        if self.learning:
+            hardness = HARDEST ** max(0.0, 2 * progress - 1)
+            for quantizer in self.quantizers.values():
+                quantizer.hardness = hardness
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Project the learned widths onto whole ones within the budget and stop learning them."""
+        assert self.schedule.budget is not None
+        owners = list(self.quantizers.values())
+        bits = np.concatenate([q.bits.detach().numpy().ravel() for q in owners]).astype(float)
+        weights = np.concatenate([np.full(q.bits.numel(), q.weights_per_unit) for q in owners])
+        menu = tuple(int(width) for width in owners[0].menu)
+        chosen = project(bits, weights, self.schedule.budget, menu)
+        start = 0
+        for quantizer in owners:
+            count = quantizer.bits.numel()
+            own = torch.as_tensor(chosen[start : start + count], dtype=torch.float32)
+            quantizer.bits.copy_(own.unsqueeze(1))
+            start += count
+        self._set_learning(False)
+
+    def bits_now(self) -> float | None:
+        """Average bits with mixed widths counted by their share; None in full precision."""
+        return float(average_bits(self.quantizers).detach()) if self.quantizers else None
+
+    def evaluate(self, epoch: int, loss: float) -> dict[str, Any]:
+        """Loss and accuracy on the validation split, overall and per group, and the widths now."""
+        positions = self.data.positions("validation")
+        figures: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "epochs": self.schedule.epochs,
+            "loss": loss,
+            "average_bits": self.bits_now(),
+            "bits_by_layer": {name: _mean_bits(q) for name, q in self.quantizers.items()},
+        }
+        if not len(positions):
+            return figures
+        with parametrize.cached(), torch.no_grad():
+            probabilities = predict(self.classifier, self.data.images[positions])
+        labels = self.data.labels[positions]
+        right = probabilities.argmax(1) == labels
+        chance = probabilities[np.arange(len(labels)), labels].clip(1e-12)
+        codes = self.group_codes[positions]
+        by_group = {
+            name: float(right[codes == index].mean())
+            for index, name in enumerate(self.names)
+            if (codes == index).any()
+        }
+        figures |= {
+            "validation_loss": float(-np.log(chance).mean()),
+            "accuracy": float(right.mean()),
+            "group_accuracy": by_group,
+            "worst_group_accuracy": min(by_group.values()) if by_group else None,
+        }
+        if self.schedule.keep_best:
+            score = figures["accuracy"] - 1e-3 * figures["validation_loss"]
+            if self.best is None or score > self.best[0]:
+                self.best = (score, copy.deepcopy(self.model.state_dict()))
+        return figures
+
+    def finish(self) -> None:
+        """Go back to the best epoch on the validation split where that was asked for."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best[1])
+        self.model.eval()
+
+    def save(self, path: Path, history: list[dict[str, Any]]) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "done": self.done,
+            "multiplier": self.rate.multiplier,
+            "running": self.fairness.running,
+            "best": list(self.best) if self.best else None,
+            "history": history,
+        }
+        with atomic_path(path) as part:
+            torch.save(state, part)
+
+    def restore(self, path: Path) -> list[dict[str, Any]]:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.done, self.rate.multiplier = state["done"], state["multiplier"]
+        self.fairness.running = state["running"]
+        self.best = tuple(state["best"]) if state["best"] else None
+        self._set_learning(self.learning)
+        return state["history"]
+
+
+def _mean_bits(quantizer: FakeQuantizer) -> float:
+    low, high, share = quantizer.neighbours()
+    return float((low + (high - low) * share).detach().mean())
+
+
+@torch.no_grad()
+def refit_ranges(model: nn.Module) -> None:
+    """Set every range anew to the best one for the weights and whole widths as they are now."""
+    for module in model.modules():
+        if not parametrize.is_parametrized(module, "weight"):
+            continue
+        quantizer: FakeQuantizer = module.parametrizations.weight[0]  # type: ignore[union-attr,index,assignment]
+        flat = module.parametrizations.weight.original.flatten(1)  # type: ignore[union-attr,operator]
+        clip = best_clip(flat, quantizer.whole_bits().expand(len(flat), 1))
+        quantizer.log_clip.copy_(clip.log())

@@ -1,0 +1,188 @@
+"""The sensitivity map: checks, files, sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairquant_core.errors import EvaluationError
+from fairquant_core.quantization.sensitivity_map import (
+    MeasuredMap,
+    SensitivityMap,
+    monotone_in_bits,
+)
+
+GROUPS = ("FST I-II", "FST V-VI")
+
+
+def small_map(**changes: object) -> SensitivityMap:
+    rng = np.random.default_rng(0)
+    content: dict = {
+        "measure": "fisher",
+        "groups": GROUPS,
+        "images": {"FST I-II": 40, "FST V-VI": 12},
+        "menu": (2, 4, 8),
+        "layers": ("stem", "head"),
+        "weights": np.array([9, 9, 9, 20, 20]),
+        "layer_index": np.array([0, 0, 0, 1, 1]),
+        "damage": np.sort(rng.random((2, 5, 3)), axis=2)[:, :, ::-1],
+    }
+    return SensitivityMap(**{**content, **changes})
+
+
+def test_monotone_envelope_is_monotone_between_its_bounds_and_keeps_monotone_rows() -> None:
+    rng = np.random.default_rng(2)
+    noisy = rng.random((3, 200, 7))
+    smooth = monotone_in_bits(noisy)
+    assert (np.diff(smooth, axis=-1) <= 0).all()
+    assert (smooth <= np.maximum.accumulate(noisy[..., ::-1], axis=-1)[..., ::-1]).all()
+    assert (smooth >= np.minimum.accumulate(noisy, axis=-1)).all()
+    falling = np.sort(noisy, axis=-1)[..., ::-1]
+    np.testing.assert_array_equal(monotone_in_bits(falling), falling)
+
+
+def test_by_layer_sums_channels() -> None:
+    channels = small_map()
+    layered = channels.by_layer()
+    assert channels.granularity == "channel"
+    assert layered.granularity == "layer"
+    assert layered.weights.tolist() == [27, 40]
+    np.testing.assert_allclose(layered.damage[:, 0], channels.damage[:, :3].sum(axis=1), rtol=1e-6)
+
+
+def test_predicted_is_the_sum_of_the_chosen_damages() -> None:
+    sensitivity = small_map()
+    rise = sensitivity.predicted(np.array([2, 4, 8, 8, 2]))
+    by_hand = sensitivity.damage[1, np.arange(5), [0, 1, 2, 2, 0]].astype(float).sum()
+    assert rise["FST V-VI"] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_predicted_never_rises_with_bits_even_where_the_estimate_is_noisy() -> None:
+    noisy = small_map(damage=np.random.default_rng(3).random((2, 5, 3)))
+    rises = [noisy.predicted(np.full(5, bits)) for bits in noisy.menu]
+    for group in GROUPS:
+        values = [rise[group] for rise in rises]
+        assert values == sorted(values, reverse=True)
+
+
+def test_layer_frame_has_a_row_per_layer_and_group() -> None:
+    sensitivity = small_map()
+    frame = sensitivity.layer_frame(4)
+    assert frame.columns.tolist() == ["layer", "group", "damage"]
+    cell = frame.set_index(["layer", "group"]).loc[("head", "FST V-VI"), "damage"]
+    assert cell == pytest.approx(sensitivity.damage[1, 3:, 1].sum(), rel=1e-6)
+    with pytest.raises(EvaluationError, match="5 bits is not in"):
+        sensitivity.layer_frame(5)
+
+
+def test_restrict_keeps_order_asked_for() -> None:
+    only = small_map().restrict(["FST V-VI", "FST I-II"])
+    assert only.groups == ("FST V-VI", "FST I-II")
+    np.testing.assert_array_equal(only.damage[0], small_map().damage[1])
+    with pytest.raises(EvaluationError, match="no group 'FST VI'"):
+        small_map().restrict(["FST VI"])
+
+
+def test_save_and_load_are_exact(tmp_path: Path) -> None:
+    sensitivity = small_map()
+    sensitivity.save(tmp_path / "map.npz")
+    again = SensitivityMap.load(tmp_path / "map.npz")
+    for name in ("measure", "groups", "images", "menu", "layers"):
+        assert getattr(again, name) == getattr(sensitivity, name)
+    for name in ("weights", "layer_index", "damage"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sensitivity, name))
+    assert [path.name for path in tmp_path.iterdir()] == ["map.npz"]
+
+
+def test_a_damaged_file_is_an_evaluation_error(tmp_path: Path) -> None:
+    path = tmp_path / "map.npz"
+    small_map().save(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(EvaluationError, match="cannot be read as a sensitivity map"):
+        SensitivityMap.load(path)
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        SensitivityMap.load(tmp_path / "absent.npz")
+
+
+def spoilt(value: float) -> np.ndarray:
+    damage = np.ones((2, 5, 3))
+    damage[1, 4, 0] = value
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"damage": spoilt(np.nan)}, r"layer 'head' \(unit 4\) at 2 bits for group 'FST V-VI'"),
+        ({"damage": spoilt(-0.1)}, "at least 0"),
+        ({"damage": spoilt(np.inf)}, "inf"),
+        ({"damage": np.ones((2, 5, 2))}, r"\(2, 5, 3\)"),
+        ({"images": {"FST I-II": 40}}, "No image of group 'FST V-VI'"),
+        ({"menu": (4, 2, 8)}, "rising"),
+        ({"menu": (1, 2, 8)}, "rising widths"),
+        ({"groups": ("a", "a"), "images": {"a": 1}}, "named once"),
+        ({"groups": ()}, "at least one group"),
+        ({"weights": np.array([9, 9, 9, 20])}, "one number per unit"),
+        ({"weights": np.array([9, 9, 9, 20, 0])}, "Unit 4 of layer 'head' has no weight"),
+        ({"layer_index": np.array([0, 1, 0, 1, 1])}, "must rise from 0 to 1"),
+        ({"layer_index": np.zeros(5, dtype=int)}, "must rise from 0 to 1"),
+    ],
+)
+def test_bad_maps_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        small_map(**changes)
+
+
+def measured(**changes: object) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "layer": ["stem", "stem", "head", "head"],
+            "bits": 4,
+            "group": list(GROUPS) * 2,
+            "n": [40, 12, 40, 12],
+            "loss_change": [0.1, 0.2, 0.0, 0.3],
+            "loss_low": [0.0, np.nan, -0.1, 0.1],
+            "loss_high": [0.2, np.nan, 0.1, 0.5],
+            "accuracy_change": [-0.01, -0.03, 0.0, -0.1],
+            "accuracy_low": [-0.02, np.nan, -0.1, -0.2],
+            "accuracy_high": [0.0, np.nan, 0.1, 0.0],
+        }
+    )
+    return frame.assign(**changes)
+
+
+def test_measured_map_round_trip(tmp_path: Path) -> None:
+    original = MeasuredMap(measured())
+    original.save(tmp_path / "measured.parquet")
+    again = MeasuredMap.load(tmp_path / "measured.parquet")
+    pd.testing.assert_frame_equal(again.frame, original.frame)
+    assert again.layers == ("stem", "head")
+    assert again.groups == GROUPS
+    assert again.menu == (4,)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (measured().drop(columns="n"), "lacks the columns 'n'"),
+        (measured().iloc[:0], "no row"),
+        (measured(bits=1), "'bits'"),
+        (measured(n=[1, 0, 1, 1]), "layer 'stem', 4 bits, group 'FST V-VI' rests on no image"),
+        (measured(loss_change=[0, np.nan, 0, 0]), "loss_change is not a number"),
+        (measured(loss_low=1.0), "loss_low > loss_high"),
+        (measured(group="a"), "is there twice"),
+    ],
+)
+def test_bad_measured_maps_are_refused(frame: pd.DataFrame, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        MeasuredMap(frame)
+
+
+def test_a_damaged_measured_file_is_an_evaluation_error(tmp_path: Path) -> None:
+    path = tmp_path / "measured.parquet"
+    path.write_bytes(b"not parquet")
+    with pytest.raises(EvaluationError, match="cannot be read as a measured map"):
+        MeasuredMap.load(path)
