@@ -1,4 +1,4 @@
-"""Entrypoint: the frame around every page. Start it with `python -m streamlit run dashboard/app.py`."""
+"""Entrypoint: the frame around every page; `python -m streamlit run dashboard/app.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from dashboard.components import glossary, header, state  # noqa: E402
 
 st.set_page_config(
     page_title="FairQuant Audit",
-    page_icon=":material/balance:",
+    # A file: an icon by name would be fetched from the internet.
+    page_icon=str(ROOT / "assets" / "icon.svg"),
     layout="wide",
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
@@ -87,7 +88,9 @@ place = state.arrive()
 with st.sidebar:
     if st.button("What do the words mean?", icon=":material/menu_book:", type="tertiary"):
         glossary.show()
-    st.caption("Local use without sign-in: names are typed, not checked. Nothing leaves this machine.")
+    st.caption(
+        "Local use without sign-in: names are typed, not checked. Nothing leaves this machine."
+    )
 
 header.strip(place)
 page.run()

@@ -7,22 +7,19 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from fairquant_core.command_arguments import SPLITS, Handler, parser
 from fairquant_core.errors import FairQuantError
 from fairquant_core.progress import Progress
-
-Handler = Callable[[argparse.Namespace], int]
-
-SPLITS = ("train", "validation", "audit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an expected error is one line on standard error and exit status 2."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser(HANDLERS).parse_args(arguments)
     handler: Handler = parsed.handler
     try:
         return handler(parsed)
@@ -36,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit(options: argparse.Namespace) -> int:
     """Fine-tune a classifier on a cohort and write it as safetensors."""
-    from fairquant_core import pipeline
+    from fairquant_core import scoring
     from fairquant_core.models.checkpoint import save_classifier
     from fairquant_core.models.zoo import create
     from fairquant_core.quantization.fitting import FitConfig, fit
@@ -51,7 +48,7 @@ def fit(options: argparse.Namespace) -> int:
     )
     classifier.origin = {"cohort": cohort.fingerprint, **_source(options)}
     report = _Printer(options.quiet)
-    data = pipeline.training_data(
+    data = scoring.training_data(
         cohort,
         classifier,
         group_column=_group_column(options, cohort),
@@ -75,12 +72,12 @@ def fit(options: argparse.Namespace) -> int:
 
 def sensitivity(options: argparse.Namespace) -> int:
     """Measure how much each layer matters to each group."""
-    from fairquant_core import pipeline
+    from fairquant_core import pipeline, scoring
 
     cohort = _cohort(options)
     measured, _ = pipeline.sensitivity(
         cohort,
-        pipeline.load_any(options.classifier, **_foreign(options, cohort)),
+        scoring.load_any(options.classifier, **_foreign(options, cohort)),
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
         bits=tuple(options.bits),
@@ -91,7 +88,9 @@ def sensitivity(options: argparse.Namespace) -> int:
         progress=_Printer(options.quiet),
     )
     assert measured is not None
-    print(f"Change of accuracy when one layer alone goes to {options.bits} bits (validation images):")
+    print(
+        f"Change of accuracy when one layer alone goes to {options.bits} bits (validation images):"
+    )
     table = measured.frame.pivot_table(
         index=["layer", "bits"], columns="group", values="accuracy_change", sort=False
     )
@@ -102,7 +101,7 @@ def sensitivity(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """One method at one budget, from planning to the audit of the packed file."""
-    from fairquant_core import pipeline
+    from fairquant_core import pipeline, scoring
     from fairquant_core.audit.criteria import Limits
     from fairquant_core.audit.summary_text import print_table
     from fairquant_core.quantization.catalogue import RunConfig
@@ -124,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     result = pipeline.run(
         cohort,
-        pipeline.load_any(options.classifier, **_foreign(options, cohort)),
+        scoring.load_any(options.classifier, **_foreign(options, cohort)),
         config,
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
@@ -151,7 +150,7 @@ def run(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score any of our models on any cohort with the same classes; print the per-group table."""
-    from fairquant_core import pipeline
+    from fairquant_core import scoring
     from fairquant_core.audit.criteria import Limits
     from fairquant_core.audit.summary import audit_summary
     from fairquant_core.audit.summary_text import print_table
@@ -167,14 +166,14 @@ def evaluate(options: argparse.Namespace) -> int:
         if options.split_seed is None:
             options.split_seed = int(origin.get("split_seed", 0))
         cohort, split, why = _cohort_to_score(options, origin)
-        classifier = pipeline.load_any(model, **_foreign(options, cohort))
-        predictions = pipeline.evaluate(
+        classifier = scoring.load_any(model, **_foreign(options, cohort))
+        predictions = scoring.evaluate(
             cohort, classifier, split=split, cache=options.cache, report=_Printer(options.quiet)
         )
     print(f"{len(predictions)} images ({why}).")
     summary = audit_summary(
         predictions,
-        reference=pipeline.CANDIDATE,
+        reference=scoring.CANDIDATE,
         candidate=None,
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
@@ -210,7 +209,9 @@ def _cohort(options: argparse.Namespace) -> Any:
     )
 
 
-def _cohort_to_score(options: argparse.Namespace, origin: dict[str, Any]) -> tuple[Any, str | None, str]:
+def _cohort_to_score(
+    options: argparse.Namespace, origin: dict[str, Any]
+) -> tuple[Any, str | None, str]:
     """The cohort, the split to score, and why; never silently images that the model was trained on."""
     from fairquant_core.data.adapters import read_cohort
 
@@ -234,7 +235,7 @@ def _model_file(path: Path, stack: ExitStack) -> Path:
     """The weights file that a path means: itself, a run's folder, or one inside a bundle."""
     from fairquant_core.errors import CheckpointError
     from fairquant_core.export.bundle import verify_bundle
-    from fairquant_core.pipeline import MODEL_FILE
+    from fairquant_core.scoring import MODEL_FILE
 
     if path.is_dir():
         return path / MODEL_FILE
@@ -279,8 +280,7 @@ def _source(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_evaluation(path: Path, predictions: Any, summary: dict[str, Any]) -> None:
-    from fairquant_core.files import atomic_path
-    from fairquant_core.pipeline import write_json
+    from fairquant_core.files import atomic_path, write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
@@ -322,99 +322,10 @@ class _Printer:
         print(line, file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m fairquant_core",
-        description="Audit what compressing a skin-lesion classifier does to each skin-tone group.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, handler: Handler) -> argparse.ArgumentParser:
-        text = (handler.__doc__ or "").strip()
-        new = commands.add_parser(name, help=text, description=text)
-        new.set_defaults(handler=handler)
-        new.add_argument("--quiet", action="store_true", help="no progress on standard error")
-        return new
-
-    fitting = command("fit", fit)
-    _cohort_arguments(fitting)
-    fitting.add_argument("--architecture", default="mobilenetv2_100", help="timm's name")
-    fitting.add_argument("--weights", type=Path, help="file with weights to start from")
-    fitting.add_argument("--pretrained", action="store_true", help="let timm download its weights")
-    fitting.add_argument("--size", type=int, help="side of the input in pixels")
-    fitting.add_argument("--epochs", type=int, default=12)
-    fitting.add_argument("--batch-size", type=int, default=32)
-    fitting.add_argument("--learning-rate", type=float, default=1e-3)
-    fitting.add_argument("--seed", type=int, default=0)
-    fitting.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-
-    measuring = command("sensitivity", sensitivity)
-    _cohort_arguments(measuring)
-    _classifier_arguments(measuring, "--classifier")
-    measuring.add_argument("--bits", type=int, nargs="+", default=[4])
-    measuring.add_argument("--images-per-group", type=int, default=256)
-    measuring.add_argument("--seed", type=int, default=0)
-    measuring.add_argument("--out", type=Path, required=True, help="folder to write to")
-
-    _run_arguments(command("run", run))
-
-    scoring = command("evaluate", evaluate)
-    _cohort_arguments(scoring)
-    _classifier_arguments(scoring, "--model")
-    scoring.add_argument(
-        "--split",
-        choices=("auto", "all", *SPLITS),
-        default="auto",
-        help="auto: the audit split of the cohort the model was made with, all images of any other",
-    )
-    scoring.add_argument(
-        "--out", type=Path, help="predictions (.parquet or .csv) or the audit (.json)"
-    )
-
-    checking = command("verify", verify)
-    checking.add_argument("bundle", type=Path)
-    return parser
-
-
-def _cohort_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cohort", type=Path, required=True, help="folder with a table and images")
-    parser.add_argument("--labels", help="column with the diagnosis (default: recognised)")
-    parser.add_argument("--groups", help="column with the skin tone (default: recognised)")
-    parser.add_argument("--scheme", help="fst6, fst3, fst2 or values (default: recognised)")
-    parser.add_argument("--split-seed", type=int, help="seed of the split of the cohort (0)")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "fairquant-cache",
-        help="folder for decoded images",
-    )
-
-
-def _classifier_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(name, type=Path, required=True, help="weights file, run folder or bundle")
-    parser.add_argument("--architecture", help="timm's name, for a checkpoint from elsewhere")
-    parser.add_argument("--classes", nargs="+", help="class names in the order of the outputs")
-    parser.add_argument("--size", type=int, help="side of the input in pixels, likewise")
-
-
-def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    from fairquant_core.quantization.catalogue import GRANULARITIES, METHODS, RunConfig
-
-    default = RunConfig()
-    _cohort_arguments(parser)
-    _classifier_arguments(parser, "--classifier")
-    parser.add_argument("--method", choices=tuple(METHODS), default=default.method)
-    parser.add_argument("--bits", type=float, default=default.bits, help="average bits per weight")
-    parser.add_argument("--epochs", type=int, default=default.epochs)
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--granularity", choices=GRANULARITIES, default=default.granularity)
-    parser.add_argument("--batch-size", type=int, default=default.batch_size)
-    parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
-    parser.add_argument("--fairness", choices=("none", "gap", "worst"), default=default.fairness)
-    parser.add_argument("--fairness-weight", type=float, default=default.fairness_weight)
-    parser.add_argument("--no-distillation", action="store_true")
-    parser.add_argument("--images-per-group", type=int, default=default.images_per_group)
-    parser.add_argument("--margin", type=float, default=0.02, help="largest acceptable drop")
-    parser.add_argument("--minimum-images", type=int, default=20, help="per group in the audit")
-    parser.add_argument("--must-not-miss", nargs="*", help="classes with sensitivity figures")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+HANDLERS: dict[str, Handler] = {
+    "fit": fit,
+    "sensitivity": sensitivity,
+    "run": run,
+    "evaluate": evaluate,
+    "verify": verify,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,3 +34,23 @@ class Progress:
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
+
+
+class StageClock:
+    """Turns "step k of n" into progress with an estimate of the time left."""
+
+    def __init__(self, report: Report | None, stage: str, message: str) -> None:
+        self.report, self.stage, self.message = report, stage, message
+        self.started = time.monotonic()
+
+    def __call__(self, step: int, steps: int) -> None:
+        if self.report:
+            left = (time.monotonic() - self.started) * (steps - step) / max(step, 1)
+            message = self.message.format(step=step, steps=steps)
+            self.report(Progress(self.stage, step, steps, message, left))
+
+
+def say(report: Report | None, stage: str, step: int, steps: int, message: str) -> None:
+    """Report one step without an estimate, if anybody listens."""
+    if report:
+        report(Progress(stage, step, steps, message))

@@ -1,12 +1,11 @@
 """Results on disk, named by their content: <root>/<first two>/<sha256>/ with a manifest.
 
-A folder appears under its name only when it is whole, so a reader never sees half a result, and a changed
-byte no longer fits the name.
+A folder appears under its name only when it is whole, so a reader never sees half a result, and a
+changed byte no longer fits the name.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,14 +16,9 @@ from typing import Any
 
 from dashboard.backend.store import canonical, digest
 from fairquant_core.errors import FairQuantError
+from fairquant_core.files import file_hash
 
 MANIFEST = "manifest.json"
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class Artefacts:

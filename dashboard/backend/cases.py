@@ -1,10 +1,10 @@
-"""Cases as pages read them: rows of the store, the cohort behind them, the full-precision baseline."""
+"""Cases as pages read them: rows of the store, the cohort behind them, the baseline."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import select
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
+Kept = TypeVar("Kept")
+
 COHORT_FOLDER = "cohort"
 PREDICTIONS_FILE = "predictions.parquet"
 FULL_PRECISION = "full precision"
@@ -35,8 +37,8 @@ KEPT = 4
 NO_CASE = "There is no case with the id {case_id!r} in this data folder. Choose one from the list."
 NO_IMAGE = "The cohort of this case has no image with the id {image_id!r}."
 NOT_READY = (
-    "The case '{title}' is not ready yet: its images are still to be decoded and scored. Wait for the "
-    "job 'prepare', or resume it if it stopped."
+    "The case '{title}' is not ready yet: its images are still to be decoded and scored. Wait for "
+    "the job 'prepare', or resume it if it stopped."
 )
 
 
@@ -197,7 +199,7 @@ def group_order(groups: pd.Series, scheme: str) -> list[str]:
     return ordered({*SCHEMES[scheme].groups, *groups.unique()}, scheme)
 
 
-def _recent[Key, Value](kept: OrderedDict[Key, Value], key: Key) -> Value:
+def _recent(kept: OrderedDict[tuple[str, str], Kept], key: tuple[str, str]) -> Kept:
     kept.move_to_end(key)
     while len(kept) > KEPT:
         kept.popitem(last=False)

@@ -14,18 +14,21 @@ METADATA_KEY = "fairquant"
 FORMAT = "fairquant-classifier"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
-NOT_FOUND = "Weights file {path} was not found. Check the path; it must be on the machine of the app."
+NOT_FOUND = (
+    "Weights file {path} was not found. Check the path; it must be on the machine of the app."
+)
 UNKNOWN_KIND = (
-    "Weights file {path} has the ending {suffix!r}. Give a .safetensors file, or a .pt file that holds a "
-    "state_dict."
+    "Weights file {path} has the ending {suffix!r}. Give a .safetensors file, or a .pt file that "
+    "holds a state_dict."
 )
 NOT_READABLE = (
-    "{path} cannot be read as safetensors ({reason}): it is cut off, damaged or of another kind. Copy "
-    "the original file again."
+    "{path} cannot be read as safetensors ({reason}): it is cut off, damaged or of another kind. "
+    "Copy the original file again."
 )
 BAD_DESCRIPTION = "{path}: its description is damaged ({reason}). Copy the original file again."
 PACKED = (
-    "{path} is a compressed model. A case starts from the full-precision classifier it was made from."
+    "{path} is a compressed model. A case starts from the full-precision classifier it was made "
+    "from."
 )
 
 
@@ -52,7 +55,7 @@ class ClassifierFile:
 
     @classmethod
     def read(cls, path: Path) -> ClassifierFile:
-        """Look at a file. Raises CheckpointError when it is no weights file of a full classifier."""
+        """Look at a file; raises CheckpointError when it holds no full-precision weights."""
         path = Path(path).expanduser()
         if not path.is_file():
             raise CheckpointError(NOT_FOUND.format(path=path))

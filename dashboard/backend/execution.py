@@ -29,12 +29,12 @@ from dashboard.backend.views import JobKind, JobState
 from fairquant_core.errors import Cancelled, FairQuantError
 
 DEFECT = (
-    "The program failed ({kind}: {message}). This is a defect, not a mistake of yours; the technical "
-    "log holds the details."
+    "The program failed ({kind}: {message}). This is a defect, not a mistake of yours; the "
+    "technical log holds the details."
 )
 NO_MEMORY = (
-    "The memory of this machine is not enough ({message}). Close other programs, or choose a smaller "
-    "batch size, and resume."
+    "The memory of this machine is not enough ({message}). Close other programs, or choose a "
+    "smaller batch size, and resume."
 )
 
 
@@ -89,7 +89,9 @@ def execute(
     jobs = Jobs(store, settings)
     job = jobs.row(job_id)
     if job.state != JobState.RUNNING.value or job.attempt != attempt:
-        print(f"{job_id} is {job.state} in attempt {job.attempt}: attempt {attempt} has no part in it")
+        print(
+            f"{job_id} is {job.state} in attempt {job.attempt}: attempt {attempt} has no part in it"
+        )
         return 4
     try:
         outcome = _compute(job, settings, store, computations)

@@ -1,6 +1,7 @@
 """The queue: who asked for what, and every legal change of a job's state.
 
-Each change is one conditional UPDATE, so two people or two processes acting at once cannot both win:
+Each change is one conditional UPDATE, so two people or two processes acting at once cannot both
+win:
 
     queued -> running -> finished | failed | cancelled | interrupted
     queued -> cancelled;  failed | cancelled | interrupted -> queued (resume)
@@ -31,8 +32,8 @@ _RESUMABLE = tuple(state.value for state in JobState if state.resumable)
 class JobRequest:
     """What somebody asks the worker to compute.
 
-    `identity` holds everything that decides the outcome; `summary` what lists show before there is a
-    result (method, bits, ...).
+    `identity` holds everything that decides the outcome; `summary` what lists show before there is
+    a result (method, bits, ...).
     """
 
     kind: JobKind
@@ -141,7 +142,8 @@ class Jobs:
         state = self.get(job_id).state
         if not state.resumable:
             raise FairQuantError(
-                f"This job is {state.value}; only an interrupted, failed or cancelled job can resume."
+                f"This job is {state.value}; only an interrupted, failed or cancelled job can "
+                "resume."
             )
         self._requeue(job_id, state)
 
@@ -204,8 +206,8 @@ class Jobs:
         if job is None or (kind is not None and job.kind != kind.value):
             what = kind.value if kind else "job"
             raise FairQuantError(
-                f"There is no {what} with the id {job_id!r} in this data folder. Choose one from the "
-                "inbox."
+                f"There is no {what} with the id {job_id!r} in this data folder. Choose one from "
+                "the inbox."
             )
         return job
 
@@ -264,9 +266,7 @@ class Jobs:
     def record_child(self, job_id: str, attempt: int, pid: int, started: float) -> None:
         """Remember which process executes the job."""
         with self._store.write() as session:
-            session.execute(
-                _running(job_id, attempt).values(child_pid=pid, child_started=started)
-            )
+            session.execute(_running(job_id, attempt).values(child_pid=pid, child_started=started))
 
     def end(self, job_id: str, attempt: int, state: JobState, error: str = "") -> bool:
         """Move a running job to a state without a result; False if it was no longer running."""

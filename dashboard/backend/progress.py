@@ -46,7 +46,8 @@ class ProgressLike(Protocol):
 class Recorder:
     """Progress callback of one attempt at one job.
 
-    `stopped` becomes true when the job was cancelled or taken away; a pipeline asks it between steps.
+    `stopped` becomes true when the job was cancelled or taken away; a pipeline asks it between
+    steps.
     """
 
     def __init__(self, store: Store, job_id: str, attempt: int) -> None:
@@ -218,9 +219,7 @@ def bits_trajectory(store: Store, job_id: str) -> pd.DataFrame:
 
 
 def _events(store: Store, job_id: str) -> list[ProgressEvent]:
-    query = (
-        select(ProgressEvent).where(ProgressEvent.job_id == job_id).order_by(ProgressEvent.id)
-    )
+    query = select(ProgressEvent).where(ProgressEvent.job_id == job_id).order_by(ProgressEvent.id)
     with store.read() as session:
         return list(session.scalars(query))
 

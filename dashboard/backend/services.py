@@ -1,7 +1,7 @@
 """Everything a page may call. Plain Python in and out; no Streamlit, no torch.
 
-`open_services` opens the store of a data folder, seeds the demo case and puts right what a crash left
-behind. All methods are safe to call from several sessions and threads at once.
+`open_services` opens the store of a data folder, seeds the demo case and puts right what a crash
+left behind. All methods are safe to call from several sessions and threads at once.
 """
 
 from __future__ import annotations
@@ -9,8 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashboard.backend import views
+from dashboard.backend import budget, cases, demo_case, new_case, progress, runs, views
+from dashboard.backend.artefacts import Artefacts
+from dashboard.backend.audit_log import AuditLog
+from dashboard.backend.bundles import Bundles
+from dashboard.backend.jobs import Jobs, view
+from dashboard.backend.notes import Notes
+from dashboard.backend.results import Results
+from dashboard.backend.reviews import Reviews
+from dashboard.backend.saliency_maps import SaliencyMaps
 from dashboard.backend.settings import Settings
+from dashboard.backend.store import Store
+from dashboard.backend.supervision import Supervisor, reconcile
+from fairquant_core.errors import FairQuantError
+from fairquant_core.explain.catalogue import METHODS as SALIENCY_METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,64 +35,101 @@ if TYPE_CHECKING:
 
 def open_services(settings: Settings | None = None) -> Services:
     """Open the data folder (made if missing), seed the demo case, reconcile interrupted jobs."""
-    raise NotImplementedError
+    return Services(settings or Settings.from_environment())
 
 
 class Services:
-    """The application without its screen. Every error a person can cause is a `FairQuantError`."""
+    """The application without its screen. Every error a person can cause is a `FairQuantError`.
+
+    Attributes
+    ----------
+    settings
+        Where the data are.
+    start_problem
+        Why the demo case could not be made; "" if it could, or if there are no demo files.
+    """
 
     settings: Settings
+    start_problem: str
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._store = Store(settings)
+        self._artefacts = Artefacts(settings.artefacts)
+        self._jobs = Jobs(self._store, settings)
+        self._supervisor = Supervisor(self._store, settings)
+        self._log = AuditLog(self._store, settings.data_folder)
+        self._cases = cases.Cases(self._store, settings, self._artefacts)
+        self._maker = new_case.CaseMaker(self._store, settings, self._artefacts, self._jobs)
+        self._reviews = Reviews(self._store, settings, self._artefacts, self._log)
+        self._runs = runs.Runs(self._jobs, self._cases, self._artefacts, self._reviews)
+        self._budget = budget.Budget(self._jobs, self._cases, self._artefacts)
+        self._results = Results(self._jobs, self._cases, self._artefacts)
+        self._saliency = SaliencyMaps(self._jobs, self._cases, self._artefacts, self._results)
+        self._bundles = Bundles(settings, self._artefacts, self._reviews, self._log)
+        self._notes = Notes(self._store)
+        self.start_problem = ""
+        try:
+            demo_case.seed_demo(self._store, settings, self._artefacts)
+        except FairQuantError as error:
+            # A damaged demo must not keep people from their own cases; the inbox shows this.
+            self.start_problem = str(error)
+        reconcile(self._store)
 
     # worker -----------------------------------------------------------------------------------
     def ensure_worker(self) -> views.WorkerView:
         """Start the worker if none is alive; cheap, call it on every page run that shows jobs."""
-        raise NotImplementedError
+        return self._supervisor.ensure()
 
     def worker(self) -> views.WorkerView:
         """The worker as it is, without starting one."""
-        raise NotImplementedError
+        return self._supervisor.look()
 
     def stop_worker(self) -> None:
         """End the worker and its child; a running job becomes `interrupted`."""
-        raise NotImplementedError
+        self._supervisor.stop()
 
     # inbox and jobs ---------------------------------------------------------------------------
     def inbox(self) -> views.InboxView:
         """Jobs by what they need: running, awaiting review, finished and unseen, failed, others."""
-        raise NotImplementedError
+        return self._runs.inbox()
 
     def job(self, job_id: str) -> views.JobView:
         """One job of any kind. Raises FairQuantError for an unknown id."""
-        raise NotImplementedError
+        return self._jobs.get(job_id)
 
     def cancel(self, job_id: str) -> None:
         """A queued job is cancelled at once, a running one within about a second."""
-        raise NotImplementedError
+        self._jobs.cancel(job_id)
+        if not self._supervisor.look().alive:
+            # Nobody is there to obey the request: carry it out here.
+            reconcile(self._store)
 
     def resume(self, job_id: str) -> None:
         """Queue an interrupted, failed or cancelled job again; it goes on from its checkpoint."""
-        raise NotImplementedError
+        self._jobs.resume(job_id)
 
     def mark_seen(self, job_id: str) -> None:
         """The person has looked at the finished or failed job."""
-        raise NotImplementedError
+        self._jobs.mark_seen(job_id)
 
     def log(self, job_id: str) -> pd.DataFrame:
         """[time, stage, message] of a job, oldest first."""
-        raise NotImplementedError
+        self._jobs.row(job_id)
+        return progress.log(self._store, job_id)
 
     # cases ------------------------------------------------------------------------------------
     def cases(self) -> list[views.CaseView]:
         """All cases, the demo first, then newest first."""
-        raise NotImplementedError
+        return [cases.view(row) for row in self._cases.rows()]
 
     def case(self, case_id: str) -> views.CaseView:
         """One case. Raises FairQuantError for an unknown id."""
-        raise NotImplementedError
+        return cases.view(self._cases.row(case_id))
 
     def default_case(self) -> views.CaseView | None:
         """The case shown when the URL names none: the demo, else the newest, else None."""
-        raise NotImplementedError
+        return next(iter(self.cases()), None)
 
     def create_case(self, new: views.NewCase) -> str:
         """Validate and store a case and queue its "prepare" job; returns the case id.
@@ -90,125 +139,133 @@ class Services:
         FairQuantError
             With the field, row or file that is wrong and what to do. Nothing is left behind.
         """
-        raise NotImplementedError
+        case_id = self._maker.create(new)
+        case = self._cases.row(case_id)
+        about = {"title": case.title, "limits": case.limits, "cohort": case.cohort["name"]}
+        self._log.record("case created", case_id, details=about)
+        return case_id
 
     def inspect_cohort(self, folder: Path) -> views.CohortInspection:
         """Columns, a guess and warnings for the new-case form, without decoding images."""
-        raise NotImplementedError
+        return new_case.inspect_cohort(folder)
 
     def cohort_table(self, case_id: str) -> pd.DataFrame:
         """The cohort table with one more column "group" in the case's scheme."""
-        raise NotImplementedError
+        return self._cases.table(case_id)
 
     def image(self, case_id: str, image_id: str, longest_side: int | None = None) -> Image:
         """An image of the cohort, decoded safely; scaled down when `longest_side` is given."""
-        raise NotImplementedError
+        return self._cases.image(case_id, image_id, longest_side)
 
     def cell_counts(self, case_id: str) -> pd.DataFrame:
         """[group, label, split, n], every combination present, also with n = 0."""
-        raise NotImplementedError
+        return self._cases.cell_counts(case_id)
 
     def baseline(self, case_id: str, scheme: str | None = None) -> AccuracyTable | None:
         """Full-precision accuracy on the audit split; None until the case is prepared."""
-        raise NotImplementedError
+        return self._cases.baseline(case_id, scheme)
 
     # sensitivity and budget -------------------------------------------------------------------
     def request_sensitivity(
         self, case_id: str, bits: tuple[int, ...] = (4,), images_per_group: int = 60
     ) -> str:
         """Queue the layer-by-group measurement; the same request returns the same job."""
-        raise NotImplementedError
+        return self._budget.request(case_id, bits, images_per_group)
 
     def sensitivity_job(self, case_id: str) -> views.JobView | None:
         """The newest sensitivity job of the case."""
-        raise NotImplementedError
+        row = self._budget.job(case_id)
+        return None if row is None else view(row)
 
     def sensitivity(self, case_id: str) -> tuple[MeasuredMap, SensitivityMap] | None:
         """The newest finished measurement, or None."""
-        raise NotImplementedError
+        return self._budget.maps(case_id)
 
     def budget_curve(self, case_id: str) -> pd.DataFrame | None:
-        """[kind ("minimax"|"uniform"), bits, megabytes, group, predicted_loss_rise]; None unmeasured.
+        """[kind ("minimax"|"uniform"), bits, megabytes, group, predicted_loss_rise]; None
+        unmeasured.
 
         `group` also takes the value "worst": the largest rise over the groups at that point.
         """
-        raise NotImplementedError
+        return self._budget.curve(case_id)
 
     def plan_preview(
         self, case_id: str, bits: float, granularity: str = "channel"
     ) -> views.PlanPreview | None:
         """The minimax bit plan at an average width; None until the sensitivity is measured."""
-        raise NotImplementedError
+        return self._budget.preview(case_id, bits, granularity)
 
     # runs -------------------------------------------------------------------------------------
     def methods(self) -> list[views.MethodView]:
         """The methods a run can use, the recommended one first."""
-        raise NotImplementedError
+        return runs.methods()
 
     def start_run(self, case_id: str, config: dict[str, Any], person: str = "") -> str:
         """Queue a run; identical inputs return the id of the run that exists already.
 
-        `config`: keys of RunConfig (method, bits, epochs, seed, granularity, ...); missing keys take
-        their defaults. `person`: who starts it (typed in local mode), for the four-eyes rule.
+        `config`: keys of RunConfig (method, bits, epochs, seed, granularity, ...); missing keys
+        take their defaults. `person`: who starts it (typed in local mode), for the four-eyes rule.
         """
-        raise NotImplementedError
+        return self._runs.start(case_id, config, person)
 
     def runs(self, case_id: str | None = None) -> list[views.RunView]:
         """Runs, newest first."""
-        raise NotImplementedError
+        return self._runs.list(case_id)
 
     def run(self, run_id: str) -> views.RunView:
         """One run. Raises FairQuantError for an unknown id."""
-        raise NotImplementedError
+        return self._runs.one(run_id)
 
     def epochs(self, run_id: str) -> pd.DataFrame:
         """[epoch, epochs, loss, validation_loss, average_bits, worst_group_accuracy, accuracy,
         "accuracy: <group>"...], one row per finished epoch."""
-        raise NotImplementedError
+        return progress.epochs(self._store, self._jobs.row(run_id).id)
 
     def training_steps(self, run_id: str) -> pd.DataFrame:
         """[time, step, loss, average_bits]: the finer curve between epochs."""
-        raise NotImplementedError
+        return progress.training_steps(self._store, self._jobs.row(run_id).id)
 
     def bits_trajectory(self, run_id: str) -> pd.DataFrame:
         """[epoch, layer, bits]: mean width of every layer after every epoch."""
-        raise NotImplementedError
+        return progress.bits_trajectory(self._store, self._jobs.row(run_id).id)
 
     # results ----------------------------------------------------------------------------------
     def predictions(self, run_id: str) -> Predictions:
         """The predictions table ("full precision", "uniform N-bit", "candidate")."""
-        raise NotImplementedError
+        return self._results.predictions(run_id)
 
     def audit(self, run_id: str) -> dict[str, Any]:
         """audit.json of a finished run."""
-        raise NotImplementedError
+        return self._results.audit(run_id)
 
     def comparison(self, run_id: str, scheme: str | None = None) -> views.ComparisonView:
         """Accuracy per model and group, differences, flips and verdicts on the audit split."""
-        raise NotImplementedError
+        return self._results.comparison(run_id, scheme)
 
     def request_saliency(
         self, run_id: str, method: str = "integrated_gradients", image_ids: list[str] | None = None
     ) -> str:
         """Queue saliency maps; without ids: up to 8 audit images per group, flips first."""
-        raise NotImplementedError
+        return self._saliency.request(run_id, method, image_ids)
 
     def saliency_methods(self) -> dict[str, str]:
         """name -> title of the saliency methods on offer."""
-        raise NotImplementedError
+        return {name: method.title for name, method in SALIENCY_METHODS.items()}
 
     def saliency_job(self, run_id: str, method: str) -> views.JobView | None:
         """The newest saliency job of the run with this method."""
-        raise NotImplementedError
+        row = self._saliency.job(run_id, method)
+        return None if row is None else view(row)
 
     def saliency(self, run_id: str, method: str) -> views.SaliencyView | None:
         """The newest finished maps, or None."""
-        raise NotImplementedError
+        return self._saliency.view(run_id, method)
 
     # review and export ------------------------------------------------------------------------
     def review(self, run_id: str) -> views.ReviewView:
         """State, verdicts, decisions, hashes and whether the run may be exported."""
-        raise NotImplementedError
+        run = self._jobs.row(run_id, views.JobKind.RUN)
+        return self._reviews.view(run, self._cases.row(run.case_id))
 
     def decide(
         self,
@@ -223,24 +280,36 @@ class Services:
 
         Raises FairQuantError when the state, the four-eyes rule or a missing override forbids it.
         """
-        raise NotImplementedError
+        run = self._jobs.row(run_id, views.JobKind.RUN)
+        case = self._cases.row(run.case_id)
+        self._reviews.decide(
+            run,
+            case,
+            person=person,
+            role=role,
+            decision=decision,
+            comment=comment,
+            override=override,
+        )
+        return self._reviews.view(run, case)
 
     def export(self, run_id: str, person: str = "") -> Path:
         """Path of the bundle (zip) of an approved run. Raises NotApproved with the reason."""
-        raise NotImplementedError
+        run = self._jobs.row(run_id, views.JobKind.RUN)
+        return self._bundles.export(run, self._cases.row(run.case_id), person)
 
     def audit_log(self) -> pd.DataFrame:
         """[sequence, time, action, person, role, subject, details, hash], oldest first."""
-        raise NotImplementedError
+        return self._log.frame()
 
     def verify_log(self) -> list[str]:
         """Problems found in the hash chain: edited, missing or reordered entries; [] if none."""
-        raise NotImplementedError
+        return self._log.problems()
 
     def add_note(self, subject: str, person: str, text: str) -> None:
         """Leave a remark on a case or run id."""
-        raise NotImplementedError
+        self._notes.add(subject, person, text)
 
     def notes(self, subject: str) -> list[views.NoteView]:
         """Remarks on a case or run id, oldest first."""
-        raise NotImplementedError
+        return self._notes.about(subject)

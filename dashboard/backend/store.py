@@ -1,8 +1,8 @@
 """The database: one engine, short read and write transactions, safe for several processes.
 
-SQLite runs in WAL mode: pages read while the worker writes. Write transactions take the write lock at
-once (BEGIN IMMEDIATE); a transaction that begins by reading and then wants to write would otherwise fail
-under SQLite instead of waiting.
+SQLite runs in WAL mode: pages read while the worker writes. Write transactions take the write lock
+at once (BEGIN IMMEDIATE); a transaction that begins by reading and then wants to write would
+otherwise fail under SQLite instead of waiting.
 """
 
 from __future__ import annotations

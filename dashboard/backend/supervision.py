@@ -1,4 +1,4 @@
-"""The application's side of the worker: start it, look at it, put right what its death left behind."""
+"""The application's side of the worker: start it, look at it, clean up after its death."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ START_SECONDS = 15.0
 """How long a worker that was just started may take to hold the lease before another is tried."""
 
 APP_NOTE_SECONDS = 10.0
-INTERRUPTED = "The worker ended while this job was running. Resume goes on from its last checkpoint."
+INTERRUPTED = (
+    "The worker ended while this job was running. Resume goes on from its last checkpoint."
+)
 
 
 def reconcile(store: Store, own_token: str | None = None) -> list[str]:
     """Mark running jobs without a living worker as interrupted (or cancelled, if asked for).
 
-    A process that still works on such a job is ended first, so that a resumed job is alone in its folder.
+    A process that still works on such a job is ended first, so that a resumed job is alone in its
+    folder.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""What pages read: frozen records without behaviour. Times are UTC ISO strings ("2026-01-31T12:00:00Z").
+"""What pages read: frozen records without behaviour. Times are UTC ISO strings
+("2026-01-31T12:00:00Z").
 
 Nothing heavy is imported here; DataFrames and arrays appear in annotations only.
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """Life of a job. `cancelled` (a person stopped it) is not `failed`; `interrupted` can resume."""
+    """Life of a job; `cancelled` (by a person) is not `failed`, `interrupted` can resume."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -185,9 +186,10 @@ class InboxView:
 class NewCase:
     """What a person enters for a new case.
 
-    Exactly one of `classifier_path` and `architecture` alone is needed: a checkpoint file (with
-    `architecture` as well if the file does not say what it is), or only a timm architecture name,
-    which is then fine-tuned on the train split first (`weights_path`: ImageNet weights to start from).
+    Either `classifier_path` (with `architecture` and perhaps `image_size` if the file does not say
+    what it is), or `architecture` alone: that timm model is then fine-tuned on the train split
+    first, starting from `weights_path`, or from timm's own weights if `download_weights`, else from
+    scratch. `scheme` "" means the one that fits the group column.
     """
 
     title: str
@@ -197,9 +199,12 @@ class NewCase:
     architecture: str | None = None
     image_size: int | None = None
     weights_path: Path | None = None
-    fit_epochs: int = 8
+    download_weights: bool = False
+    fit_epochs: int = 12
     label_column: str | None = None
-    scheme: str = "fst3"
+    scheme: str = ""
+    split_seed: int = 0
+    drop_missing_files: bool = False
     must_not_miss: tuple[str, ...] = ()
     limits: Limits | None = None
 
@@ -208,8 +213,9 @@ class NewCase:
 class CohortInspection:
     """What a folder seems to hold, for the new-case form.
 
-    `guess` has the keys "adapter", "name", "label_column", "group_columns" (column -> source) and
-    "classes"; `values` counts the distinct values per column.
+    `guess` has the keys "adapter", "name", "label_column", "group_columns" (column -> source),
+    "group_column" (the first of them or ""), "scheme" and "classes"; `values` counts the distinct
+    values per column; `images` is the number of rows.
     """
 
     columns: tuple[str, ...]
@@ -234,8 +240,8 @@ class MethodView:
 class PlanPreview:
     """A bit plan solved for the slider, before any run.
 
-    `predicted`: group -> predicted rise of its mean loss (nats). `certificate`: fraction by which the
-    plan may be worse than the proven bound. `bytes`: size of the packed file.
+    `predicted`: group -> predicted rise of its mean loss (nats). `certificate`: fraction by which
+    the plan may be worse than the proven bound. `bytes`: size of the packed file.
     """
 
     plan: BitPlan
@@ -303,7 +309,7 @@ class DecisionView:
 
 @dataclass(frozen=True)
 class ReviewView:
-    """Where a run stands. `why_not` says in a sentence why it may not be exported ("" if it may)."""
+    """Where a run stands; `why_not` says why it may not be exported ("" if it may)."""
 
     run_id: str
     state: ReviewState

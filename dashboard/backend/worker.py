@@ -1,10 +1,11 @@
-"""The worker: a process of its own that executes queued jobs, one at a time, each in a child process.
+"""The worker: a process of its own that executes queued jobs, one at a time, each in a child
+process.
 
     python -m dashboard.backend.worker
 
-The application starts it when none is alive, and it outlives a closed browser. It never imports torch: the
-child does, and takes its memory with it when it ends. The worker's death ends the child; the store then
-shows the job as interrupted.
+The application starts it when none is alive, and it outlives a closed browser. It never imports
+torch: the child does, and takes its memory with it when it ends. The worker's death ends the child;
+the store then shows the job as interrupted.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ ENDED = (
     "The process ended unexpectedly (exit code {code}), for example because memory ran out. "
     "Resume goes on from the last checkpoint.\n{tail}"
 )
-STOPPED = "The worker was stopped while this job was running. Resume goes on from its last checkpoint."
+STOPPED = (
+    "The worker was stopped while this job was running. Resume goes on from its last checkpoint."
+)
 
 
 class Worker:

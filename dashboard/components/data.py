@@ -1,20 +1,20 @@
 """What pages read again and again, kept by id and hash so that a click redraws at once.
 
-Every key holds a fingerprint or a result hash: the same key always means the same bytes, so nothing here
-can become stale. Nothing is computed here.
+Every key holds a fingerprint or a result hash: the same key always means the same bytes, so
+nothing here can become stale.
 """
 
 from __future__ import annotations
 
 import io
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image
 
 from dashboard.backend.views import CaseView, ComparisonView, PlanPreview, RunView, SaliencyView
 from dashboard.components import state
+from dashboard.components.measures import loss_rise
 from fairquant_core.audit.metrics import AccuracyTable
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
@@ -31,7 +31,9 @@ def baseline(case: CaseView, scheme: str | None = None) -> AccuracyTable | None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _baseline(case_id: str, _c: str, _d: str, scheme: str | None) -> AccuracyTable | None:
+def _baseline(
+    case_id: str, classifier: str, cohort: str, scheme: str | None
+) -> AccuracyTable | None:
     return state.services().baseline(case_id, scheme)
 
 
@@ -147,15 +149,8 @@ def measured_rise(run: RunView, groups: tuple[str, ...]) -> float | None:
 def _measured_rise(
     run_id: str, result_hash: str, case_id: str, groups: tuple[str, ...]
 ) -> float | None:
-    services = state.services()
-    case = services.case(case_id)
-    table = services.predictions(run_id).part("audit")
-    group = table.groups(case.group_column, case.scheme).to_numpy()
-    own = np.arange(len(table)), table.labels
-    tiny = np.finfo(np.float32).tiny
-    before = -np.log(np.maximum(table.probabilities(FULL_PRECISION)[own], tiny))
-    after = -np.log(np.maximum(table.probabilities(CANDIDATE)[own], tiny))
-    rises = [
-        float((after - before)[group == name].mean()) for name in groups if (group == name).any()
-    ]
-    return max(rises) if rises else None
+    case = state.services().case(case_id)
+    table = state.services().predictions(run_id).part("audit")
+    assigned = table.groups(case.group_column, case.scheme)
+    rises = loss_rise(table, FULL_PRECISION, CANDIDATE, assigned, groups)
+    return max(rises.values()) if rises else None

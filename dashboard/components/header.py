@@ -1,4 +1,4 @@
-"""The strip on every page: which case, how many people of which groups, which candidate, what verdict."""
+"""The strip on every page: case, cohort, groups with their source, candidate and its verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.backend.views import CaseView, JobState, RunView
 from dashboard.components import chips, state
 from dashboard.components.glossary import tip
-from dashboard.components.words import counted, escaped, groups_with_source
+from dashboard.components.words import counted, escaped, groups_with_source, margin_words
 
 
 def run_label(run: RunView) -> str:
@@ -21,24 +21,25 @@ def strip(place: state.Place) -> None:
     if place.notice:
         st.warning(place.notice)
     with st.container(border=True, key="header", gap="xsmall"):
-        case_column, run_column, chip_column = st.columns([3, 3, 4], vertical_alignment="bottom")
+        case_column, run_column = st.columns(2)
         with case_column:
             _case_selector(place)
         with run_column:
             _run_selector(place)
-        with chip_column, st.container(horizontal=True, gap="xsmall"):
+        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
             _chips(place)
-        if place.case:
-            st.caption(caption(place.case))
+            if place.case:
+                st.caption(caption(place.case), width="content")
 
 
 def caption(case: CaseView) -> str:
     """Say who is judged, with scale and source of the groups."""
     groups = groups_with_source(case.groups, case.group_source)
     audit = case.cohort.n_by_split.get("audit", 0)
+    limit = margin_words(case.limits.margin)
     return (
         f"{counted(case.cohort.n, 'photograph')}, {audit:,} of them locked for the audit · "
-        f"groups: {escaped(groups)} · limit: no group may lose {100 * case.limits.margin:g} points"
+        f"groups: {escaped(groups)} · limit: no group may lose more than {limit}"
     )
 
 

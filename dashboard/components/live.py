@@ -1,7 +1,7 @@
 """Work in progress on the screen: one polling fragment per page that stops by itself.
 
-No widgets inside and no fragment within a fragment: both are known to break on reload (see the issue
-tracker of Streamlit, numbers 11660, 10719 and 15084).
+No widgets inside and no fragment within a fragment: both are known to break on reload (issues
+11660, 10719 and 15084 of Streamlit).
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def controls(job: JobView, key: str) -> None:
         if pressed:
             state.services().cancel(job.id)
             st.rerun()
-    elif job.state.resumable:
-        if st.button("Resume", key=f"{key}_resume", icon=":material/play_arrow:"):
-            state.services().resume(job.id)
-            st.rerun()
+    elif job.state.resumable and st.button(
+        "Resume", key=f"{key}_resume", icon=":material/play_arrow:"
+    ):
+        state.services().resume(job.id)
+        st.rerun()

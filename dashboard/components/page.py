@@ -10,8 +10,9 @@ from dashboard.components import live, state
 
 def opening(question: str, answer: str) -> None:
     """The question as the title and one sentence of answer below it."""
-    st.title(question, anchor=False)
-    st.header(answer, anchor=False)
+    with st.container(gap=None):
+        st.title(question, anchor=False)
+        st.header(answer, anchor=False)
 
 
 def need_case(question: str) -> CaseView:

@@ -12,9 +12,11 @@ from dashboard.components.words import (
     counted,
     duration,
     group_words,
+    groups_words,
     joined,
     known,
     layer_words,
+    margin_words,
     megabytes,
     nats,
     percent,
@@ -42,14 +44,11 @@ def inbox_sentence(inbox: InboxView) -> str:
     if working:
         parts.append(f"{spelled(working)} {_plural(working, 'job is', 'jobs are')} running")
     if queued:
-        parts.append(
-            f"{spelled(queued)} {_plural(queued, 'is', 'are')} waiting for {_plural(queued, 'its', 'their')} turn"
-        )
+        parts.append(f"{spelled(queued)} {_plural(queued, 'waits for its', 'wait for their')} turn")
     awaiting = len(inbox.awaiting_review)
     if awaiting:
-        parts.append(
-            f"{spelled(awaiting)} {_plural(awaiting, 'candidate awaits', 'candidates await')} your review"
-        )
+        noun = _plural(awaiting, "candidate awaits", "candidates await")
+        parts.append(f"{spelled(awaiting)} {noun} your review")
     fresh = len(inbox.unseen_finished)
     if fresh:
         parts.append(f"{spelled(fresh)} {_plural(fresh, 'result is', 'results are')} new")
@@ -62,7 +61,7 @@ def inbox_sentence(inbox: InboxView) -> str:
 
 
 def case_sentence(case: CaseView, counts: pd.DataFrame) -> str:
-    """Say who is judged on whom: "MobileNetV2 on 2,832 photographs; 305 of types V-VI, 61 malignant."
+    """Say who is judged on whom: "MobileNetV2 on 2,832 photographs; 305 of types V-VI, 61 ..."
 
     Parameters
     ----------
@@ -117,8 +116,8 @@ def sensitivity_sentence(
 def no_sensitivity_sentence(case: CaseView) -> str:
     """Say that nothing is measured yet and what the measurement does."""
     return (
-        f"Not measured yet: each layer of {case.classifier.name} will be squeezed alone, and what that "
-        "costs each group is measured."
+        f"Not measured yet: each layer of {case.classifier.name} will be squeezed alone, and what "
+        "that costs each group is measured."
     )
 
 
@@ -203,13 +202,13 @@ def trajectory_sentence(bits: pd.DataFrame) -> str:
     if moved == 0:
         return f"No layer changed its width: all {len(spread)} lines are flat."
     return (
-        f"{moved} of {len(spread)} layers changed their mean width by more than {MOVED_BITS:g} bits; "
-        f"the largest change is {spread.max():.2f} bits."
+        f"{moved} of {len(spread)} layers changed their mean width by more than {MOVED_BITS:g} "
+        f"bits; the largest change is {spread.max():.2f} bits."
     )
 
 
 def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: float) -> str:
-    """Say whether anyone loses: "No group loses more than 2 points, except V-VI where ... cannot tell."
+    """Say whether anyone loses: "No group loses more than 2 points, except perhaps V-VI, where ..."
 
     Parameters
     ----------
@@ -217,7 +216,7 @@ def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: 
     margin : the limit as a fraction of accuracy.
     """
     by_verdict = _groups_by_verdict(verdicts)
-    limit = points(margin, 1 if (100 * margin) % 1 else 0)
+    limit = margin_words(margin)
     images = dict(zip(differences["group"], differences["n"], strict=True))
     outside, unsure = by_verdict[OUTSIDE], by_verdict[INSUFFICIENT]
     unsure_text = joined(
@@ -225,9 +224,9 @@ def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: 
         for group in unsure
     )
     if outside:
-        text = f"{capital(joined(group_words(group) for group in outside))} lose more than {limit}"
+        text = f"{capital(groups_words(outside))} lose more than {limit}"
         if by_verdict[WITHIN]:
-            text += f"; {joined(group_words(group) for group in by_verdict[WITHIN])} stay within the limit"
+            text += f"; {groups_words(by_verdict[WITHIN])} stay within the limit"
         if unsure:
             text += f"; undecided for {unsure_text}"
         return text + "."
@@ -271,7 +270,7 @@ def review_sentence(review: ReviewView) -> str:
         (INSUFFICIENT, "insufficient evidence for"),
     ):
         if by_verdict[verdict]:
-            parts.append(f"{words} {joined(group_words(group) for group in by_verdict[verdict])}")
+            parts.append(f"{words} {groups_words(by_verdict[verdict])}")
     text = capital("; ".join(parts)) if parts else "No group was judged"
     if review.may_export:
         return f"{text}. Approved: it may leave."

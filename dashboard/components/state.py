@@ -1,7 +1,7 @@
 """Where we are: the services, and the case and run that the address names.
 
-The address (``?case=...&run=...``) is the only memory of the place; session state merely carries it over
-a click in the navigation, which empties the query. What is true is in the store.
+The address (``?case=...&run=...``) is the only memory of the place; session state merely carries it
+over a click in the navigation, which empties the query. What is true is in the store.
 """
 
 from __future__ import annotations

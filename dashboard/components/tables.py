@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,9 +69,21 @@ def table(
     )
 
 
+def hashes(sums: Mapping[str, str]) -> None:
+    """Show SHA-256 sums one below the other, ready to be copied."""
+    width = max((len(name) for name in sums), default=0)
+    lines = [f"{name.ljust(width)}  {value}" for name, value in sums.items()]
+    st.code("\n".join(lines), language=None)
+
+
 def share(label: str, tip: str | None = None) -> Any:
-    """Column of fractions shown in per cent."""
-    return st.column_config.NumberColumn(label, format="percent", help=tip)
+    """Column of percentages; see :func:`in_percent`."""
+    return st.column_config.NumberColumn(label, format="%.1f %%", help=tip)
+
+
+def in_percent(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table with fractions as percentages, the unit a person reads and downloads."""
+    return frame.assign(**{name: 100 * frame[name].astype(float) for name in columns})
 
 
 def number(label: str, digits: int = 2, tip: str | None = None) -> Any:

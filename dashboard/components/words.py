@@ -16,6 +16,11 @@ VERDICT_LABELS = {
 }
 """What a chip says. The third is a verdict of its own and never a pass."""
 
+SMALL_NUMBERS = (
+    *("no", "one", "two", "three", "four", "five"),
+    *("six", "seven", "eight", "nine", "ten"),
+)
+
 SCHEME_TITLES = {
     "fst6": "six types, I to VI",
     "fst3": "three groups: I-II, III-IV, V-VI",
@@ -64,8 +69,7 @@ def spelled(number: int) -> str:
     >>> spelled(2), spelled(14)
     ('two', '14')
     """
-    small = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    return small[number] if 0 <= number < len(small) else f"{number:,}"
+    return SMALL_NUMBERS[number] if 0 <= number < len(SMALL_NUMBERS) else f"{number:,}"
 
 
 def capital(sentence: str) -> str:
@@ -205,14 +209,41 @@ def group_words(group: str) -> str:
 
     Examples
     --------
-    >>> group_words("FST V-VI"), group_words("FST IV"), group_words("unknown"), group_words("female")
-    ('types V-VI', 'type IV', 'photographs of unknown type', 'female')
+    >>> group_words("FST V-VI"), group_words("FST IV"), group_words("female")
+    ('types V-VI', 'type IV', 'female')
+    >>> group_words("unknown")
+    'photographs of unknown type'
     """
     if group.startswith("FST "):
         types = group.removeprefix("FST ")
         return f"types {types}" if "-" in types else f"type {types}"
     special = {"unknown": "photographs of unknown type", "overall": "all photographs together"}
     return special.get(group, group)
+
+
+def groups_words(groups: Sequence[str]) -> str:
+    """Return several groups inside a sentence, the word "types" once.
+
+    Examples
+    --------
+    >>> groups_words(["FST I-II", "FST V-VI"]), groups_words(["FST V-VI", "overall"])
+    ('types I-II and V-VI', 'types V-VI and all photographs together')
+    """
+    if len(groups) > 1 and all(group.startswith("FST ") for group in groups):
+        return f"types {joined(group.removeprefix('FST ') for group in groups)}"
+    return joined(group_words(group) for group in groups)
+
+
+def margin_words(margin: float) -> str:
+    """Return a limit in points without needless digits.
+
+    Examples
+    --------
+    >>> margin_words(0.02), margin_words(0.015)
+    ('2 points', '1.5 points')
+    """
+    text = f"{100 * margin:g}"
+    return f"{text} {'point' if text == '1' else 'points'}"
 
 
 def groups_with_source(groups: Sequence[str], source: str) -> str:

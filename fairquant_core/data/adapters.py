@@ -66,7 +66,8 @@ class Adapter:
 
 #: Asked in this order; the last one takes every table.
 ADAPTERS: list[Adapter] = []
-_FILE = "image file"  # the column in which adapters put the located files
+#: Column in which adapters put the located files.
+FILE = "image file"
 
 
 def adapter(
@@ -181,17 +182,17 @@ def _read_fitzpatrick17k(request: Request) -> Reading:
     label = columns.need_column(frame, ("label",), name=name, role="label", chosen=request.labels)
     given = columns.find_column(frame, ("file",))
     values = frame[given] if given else frame["md5hash"]
-    frame[_FILE] = columns.locate_files(request.folder, values)
+    frame[FILE] = columns.locate_files(request.folder, values)
     if not given:
         # Say in an error which file the official layout would have.
-        absent = frame[_FILE] == frame["md5hash"]
-        frame.loc[absent, _FILE] = "images/" + frame["md5hash"] + ".jpg"
+        absent = frame[FILE] == frame["md5hash"]
+        frame.loc[absent, FILE] = "images/" + frame["md5hash"] + ".jpg"
     return Reading(
         name=name,
         root=request.folder,
         frame=frame,
         label_column=label,
-        file_column=_FILE,
+        file_column=FILE,
         id_column="md5hash",
         group_columns={
             "fitzpatrick_scale": "Scale AI annotators",
@@ -216,7 +217,7 @@ def _read_padufes20(request: Request) -> Reading:
     candidates = ("label", "diagnostic")
     label = columns.need_column(frame, candidates, name=name, role="label", chosen=request.labels)
     file = columns.need_column(frame, ("file", "img_id"), name=name, role="image file", chosen=None)
-    frame[_FILE] = columns.locate_files(request.folder, frame[file])
+    frame[FILE] = columns.locate_files(request.folder, frame[file])
     groups = columns.find_groups(frame, {label, "skin_tone"})
     titles = {"fitspatrick": "clinicians at UFES", "fitzpatrick": "clinicians at UFES"}
     return Reading(
@@ -224,7 +225,7 @@ def _read_padufes20(request: Request) -> Reading:
         root=request.folder,
         frame=frame,
         label_column=label,
-        file_column=_FILE,
+        file_column=FILE,
         id_column="img_id",
         group_columns={column: titles.get(column, "PAD-UFES-20") for column in groups},
         cluster_columns=("patient_id", "lesion_id"),
@@ -241,13 +242,13 @@ def _read_any_table(request: Request) -> Reading:
         frame, columns.LABELS, name=name, role="label", chosen=request.labels
     )
     file = columns.need_column(frame, columns.FILES, name=name, role="image file", chosen=None)
-    frame[_FILE] = columns.locate_files(request.folder, frame[file])
+    frame[FILE] = columns.locate_files(request.folder, frame[file])
     return Reading(
         name=name,
         root=request.folder,
         frame=frame,
         label_column=label,
-        file_column=_FILE,
+        file_column=FILE,
         id_column=columns.find_column(frame, columns.IDS),
         group_columns=columns.find_groups(frame, {label}),
         cluster_columns=columns.find_clusters(frame),

@@ -48,7 +48,8 @@ CHANGED_IMAGES = (
 _TABLE, _META, _FORMAT = "table.parquet", "cohort.json", 1
 
 
-@dataclass(frozen=True)
+# Compared and hashed by identity: tables have no single truth value; compare fingerprints instead.
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Images with labels, groups and splits.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import pandas as pd
@@ -9,8 +10,10 @@ import pandas as pd
 from fairquant_core.data import skin_tone
 from fairquant_core.data.split import SPLITS
 
-CLASS_ABSENT = "Class {label!r} has no image in the {split} split ({count} images in all)."
-GROUP_EMPTY = "Group {group!r} ({column}) has no image in the {split} split ({count} in all)."
+CLASS_ABSENT = "The {split} split has no image of {classes} (in brackets: images in all splits)."
+GROUP_EMPTY = (
+    "{column}: the {split} split has no image of {groups} (in brackets: images in all splits)."
+)
 ONE_GROUP = "All images belong to one group of {column}: {group!r}; a comparison needs two groups."
 NO_GROUP_KNOWN = "{column} is unknown for every image: no group can be compared."
 UNKNOWN_SHARE = "{column} is unknown for {count} of {total} images ({share:.1%})."
@@ -35,12 +38,8 @@ def find_warnings(
     """
     splits = ("audit",) if evaluation_only else SPLITS
     found: list[str] = []
-    counts = table.groupby(["label", "split"]).size()
-    for label in classes:
-        for split in splits:
-            if (label, split) not in counts.index:
-                total = int((table["label"] == label).sum())
-                found.append(CLASS_ABSENT.format(label=label, split=split, count=total))
+    for split, absent in _absences(table["label"], table["split"], list(classes), splits):
+        found.append(CLASS_ABSENT.format(split=split, classes=absent))
     for column, source in group_columns.items():
         found.extend(_group_warnings(table, column, f"{column} ({source})", splits))
     tones = [column for column in group_columns if skin_tone.is_fitzpatrick(table[column])]
@@ -76,13 +75,18 @@ def _group_warnings(
         )
     if len(known) == 1:
         found.append(ONE_GROUP.format(column=title, group=known[0]))
-    for group in known:
-        inside = groups == group
-        for split in splits:
-            if not (table["split"][inside] == split).any():
-                found.append(
-                    GROUP_EMPTY.format(
-                        group=group, column=title, split=split, count=int(inside.sum())
-                    )
-                )
+    for split, absent in _absences(groups, table["split"], known, splits):
+        found.append(GROUP_EMPTY.format(split=split, column=title, groups=absent))
     return found
+
+
+def _absences(
+    values: pd.Series, split_of: pd.Series, wanted: list[str], splits: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """For each split that lacks wanted values: the split, and "value (images in all splits)"."""
+    totals = values.value_counts()
+    for split in splits:
+        present = set(values[split_of == split])
+        absent = [f"{value} ({totals[value]})" for value in wanted if value not in present]
+        if absent:
+            yield split, ", ".join(absent)

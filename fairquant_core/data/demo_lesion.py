@@ -62,7 +62,7 @@ _SPREADS: dict[str, dict[str, tuple[float, float]]] = {
         "radius": (0.155, 0.04), "elongation": (0.22, 0.14), "asymmetry": (0.12, 0.10),
         "ragged": (0.12, 0.09), "soft": (0.42, 0.20), "pigment": (0.13, 0.07),
         "variegation": (0.20, 0.10), "redness": (0.015, 0.015), "network": (0.35, 0.30),
-        "dome": (0.28, 0.25), "gloss": (0.16, 0.12), "warts": (0.05, 0.10),
+        "dome": (0.28, 0.25), "gloss": (0.11, 0.09), "warts": (0.05, 0.10),
     },
     MELANOMA: {
         "radius": (0.215, 0.05), "elongation": (0.38, 0.20), "asymmetry": (0.72, 0.20),
@@ -104,9 +104,10 @@ _MIMICS: dict[str, tuple[tuple[str, float], ...]] = {
     CARCINOMA: ((PSORIASIS, 0.40), (NAEVUS, 0.35), (KERATOSIS, 0.25)),
     PSORIASIS: ((CARCINOMA, 0.55), (KERATOSIS, 0.45)),
 }
-_BORROWED = (1.15, 2.6)  # Beta distribution of the borrowed share
-_MOST_BORROWED = 0.85  # a lesion with a share above one half looks more like its mimic
-PIGMENTED_CARCINOMA_SLOPE = 1.1
+_BORROWED = (1.1, 2.6)  # Beta distribution of the borrowed share
+_MOST_BORROWED = 0.62  # a lesion with a share above one half looks more like its mimic
+# How often a carcinoma is pigmented: slope * sqrt(skin melanin), about one in six on type II skin.
+PIGMENTED_CARCINOMA_SLOPE, PIGMENTED_CARCINOMA_MOST = 1.1, 0.6
 
 
 def _typical(label: str, rng: np.random.Generator) -> Traits:
@@ -137,7 +138,8 @@ def draw_traits(label: str, skin_melanin: float, rng: np.random.Generator) -> Tr
     )
     darker = (skin_melanin / 0.04) ** 0.22
     pigment, blue = mixed.pigment * darker, mixed.blue
-    if label == CARCINOMA and rng.random() < min(0.6, PIGMENTED_CARCINOMA_SLOPE * skin_melanin**0.5):
+    pigmented = min(PIGMENTED_CARCINOMA_MOST, PIGMENTED_CARCINOMA_SLOPE * skin_melanin**0.5)
+    if label == CARCINOMA and rng.random() < pigmented:
         pigment, blue = pigment + rng.uniform(0.05, 0.25), blue + rng.uniform(0.01, 0.05)
     return replace(mixed, pigment=pigment, blue=blue)
 
@@ -218,7 +220,8 @@ def draw_layers(
     paler = traits.regression * _rise(patch - 0.7, 0.22) * cover
     melanin *= 1 - 0.85 * np.clip(paler, 0, 1)
     deep = traits.blue * cover * _rise(0.6 * patch - slow - 0.2, 0.35) * (1 + 0.3 * grain)
-    flush = _rise(inside + 0.05 + 0.30 * traits.halo, 0.03 + 0.22 * traits.halo + 0.08 * traits.soft)
+    fuzz = 0.03 + 0.22 * traits.halo + 0.08 * traits.soft
+    flush = _rise(inside + 0.05 + 0.30 * traits.halo, fuzz)
     inner = np.where(inside > 0, 1.0, 0.25 + 0.5 * traits.halo)
     blood = traits.redness * np.maximum(cover, flush * inner) * np.exp(0.28 * grain + 0.15 * slow)
     blood *= 1 - 0.6 * np.clip(paler, 0, 1)
@@ -230,7 +233,7 @@ def draw_layers(
     height += 0.055 * traits.warts * cover * (folds + 0.25 * grain)
     melanin *= 1 + 0.45 * traits.warts * (0.55 - folds)
     blood *= 1 - 0.45 * np.clip(traits.rim * ridge, 0, 1)
-    keratin = 0.03 * np.clip(traits.rim * ridge, 0, 1.2) * cover + 0.018 * traits.warts * folds * cover
+    keratin = (0.03 * np.clip(traits.rim * ridge, 0, 1.2) + 0.018 * traits.warts * folds) * cover
 
     if traits.plugs > 0.12:
         spots = dots(u, v, int(26 * traits.plugs), (0.030, 0.065), rng) * cover

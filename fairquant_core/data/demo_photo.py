@@ -16,7 +16,6 @@ from fairquant_core.data import demo_strokes
 from fairquant_core.data.demo_lesion import Layers, Traits, draw_layers
 from fairquant_core.data.demo_skin import Field, bank, colour, look_up, luminance
 
-
 MOST_MELANIN = 0.80
 
 
@@ -132,7 +131,7 @@ def _camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     light = light * np.exp(np.array([warmth, tint, -1.1 * warmth], dtype=np.float32))
     blur = float(np.clip(rng.gamma(2.0, 0.20), 0.22, 1.5))
     light = ndimage.gaussian_filter(light, (blur, blur, 0))
-    grain = rng.normal(0, 1, light.shape[:2] + (1,)) + 0.5 * rng.normal(0, 1, light.shape)
+    grain = rng.normal(0, 1, (*light.shape[:2], 1)) + 0.5 * rng.normal(0, 1, light.shape)
     noise = rng.uniform(0.003, 0.010) * np.sqrt(np.clip(light, 0.01, 1))
     light = np.clip(light + noise * grain, 0, None)
     light = np.where(light > 0.7, 0.7 + 0.3 * np.tanh((light - 0.7) / 0.3), light)
@@ -141,7 +140,8 @@ def _camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     srgb = srgb + contrast * (srgb * srgb * (3 - 2 * srgb) - srgb)
     grey = srgb.mean(axis=2, keepdims=True)
     # Noise reduction takes colour out of the shadows.
-    srgb = grey + rng.uniform(0.80, 1.02) * (0.72 + 0.28 * np.clip(grey / 0.45, 0, 1)) * (srgb - grey)
+    chroma = rng.uniform(0.80, 1.02) * (0.72 + 0.28 * np.clip(grey / 0.45, 0, 1))
+    srgb = grey + chroma * (srgb - grey)
     return np.clip(srgb * 255 + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -28,9 +28,9 @@ _OXYHAEMOGLOBIN = np.array(
      39957, 53236, 43016, 32613, 44496, 50104, 14401, 3200, 1506, 942, 610, 442, 368, 320, 294, 278,
      276, 290], dtype=np.float64)  # fmt: skip
 _DEOXYHAEMOGLOBIN = np.array(
-    [223296, 303956, 407560, 528600, 413280, 103292, 23389, 16156, 14550, 16684, 20862, 25774, 31590,
-     39036, 46592, 53412, 53788, 45072, 37020, 28324, 14677, 9444, 6510, 5149, 4345, 3750, 3227,
-     2795, 2408, 2052, 1794], dtype=np.float64)  # fmt: skip
+    [223296, 303956, 407560, 528600, 413280, 103292, 23389, 16156, 14550, 16684, 20862, 25774,
+     31590, 39036, 46592, 53412, 53788, 45072, 37020, 28324, 14677, 9444, 6510, 5149, 4345, 3750,
+     3227, 2795, 2408, 2052, 1794], dtype=np.float64)  # fmt: skip
 
 EPIDERMIS_PATH_CM = 0.021  # way in and out of 60 um of epidermis, oblique on average
 OXYGEN_SATURATION = 0.72
@@ -190,7 +190,7 @@ def _cells(rng: np.random.Generator, spacing: float, jitter: float) -> tuple[Fie
     Units: the border distance is in cell spacings. The cells stand on a jittered hexagonal grid,
     as skin plateaus and the meshes of a pigment network roughly do.
     """
-    count = max(2, int(round(_BANK / spacing)))
+    count = max(2, round(_BANK / spacing))
     rows, columns = np.mgrid[0:count, 0:count]
     x = (columns + 0.5 * (rows % 2)) / count
     y = rows / count

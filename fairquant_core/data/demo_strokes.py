@@ -61,8 +61,9 @@ def strokes(u: Field, v: Field, radius: float, count: int, rng: np.random.Genera
             if width > 0.6 and rng.random() < 0.22 and len(open_ends) < 24:
                 open_ends.append((np.arctan2(place[1], place[0]), float(np.hypot(*place)), 0.55))
         pixels = _to_pixels(np.array(path), u, v) * _FINE
-        thick = max(1, int(round(width * (0.018 * radius + 0.35) * _FINE)))
-        draw.line([tuple(p) for p in pixels], fill=int(120 + 120 * width), width=thick, joint="curve")
+        thick = max(1, round(width * (0.018 * radius + 0.35) * _FINE))
+        shade = int(120 + 120 * width)
+        draw.line([tuple(p) for p in pixels], fill=shade, width=thick, joint="curve")
     return ndimage.gaussian_filter(_shrink(image), 0.45)
 
 
@@ -78,9 +79,9 @@ def hair(side: int, count: int, coarse: float, rng: np.random.Generator) -> Fiel
         length = side * rng.uniform(0.18, 0.75)
         angles = turn + curl * steps
         path = np.cumsum(np.stack([np.cos(angles), np.sin(angles)], 1) * length / 9, axis=0)
-        points = [tuple(p) for p in (path + (x, y)) * _FINE]
+        points = [tuple(p) for p in (path + np.array([x, y])) * _FINE]
         shade = int(rng.integers(120, 245))
-        width = max(1, int(round(coarse * rng.uniform(0.7, 1.25) * _FINE)))
+        width = max(1, round(coarse * rng.uniform(0.7, 1.25) * _FINE))
         draw.line(points, fill=shade, width=width, joint="curve")
         draw.line(points[6:], fill=int(shade * 0.8), width=max(1, width - 1))
     return _shrink(image)
@@ -94,7 +95,7 @@ def ink(side: int, rng: np.random.Generator) -> Field:
     reach = side * rng.uniform(0.34, 0.46) * (1 + np.cumsum(rng.normal(0, 0.011, 30)))
     middle = side * (0.5 + rng.uniform(-0.04, 0.04, 2))
     points = np.stack([reach * np.cos(turn), reach * np.sin(turn)], 1) + middle
-    width = max(2, int(round(rng.uniform(0.010, 0.020) * side * _FINE)))
+    width = max(2, round(rng.uniform(0.010, 0.020) * side * _FINE))
     draw.line([tuple(p) for p in points * _FINE], fill=255, width=width, joint="curve")
     return ndimage.gaussian_filter(_shrink(image), 0.8)
 

@@ -316,7 +316,7 @@ def _open_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The cached array, or None when there is none or the file is not what its name says."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
 

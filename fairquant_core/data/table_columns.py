@@ -122,15 +122,20 @@ def need_column(
 
 
 def find_groups(frame: pd.DataFrame, taken: Iterable[str]) -> dict[str, str]:
-    """Columns that people are usually grouped by; only those that say something."""
+    """Columns that people are usually grouped by.
+
+    Skin tone is kept even when all images have one type, because that must be seen; another
+    column that says the same for every image tells nothing.
+    """
     by_name = {str(column).strip().lower(): str(column) for column in frame.columns}
-    found = [by_name[name] for name in GROUPS if name in by_name]
     used = set(taken)
-    return {
-        column: f"column {column}"
-        for column in found
-        if column not in used and not skin_tone.is_missing(frame[column]).all()
-    }
+    found = [by_name[name] for name in GROUPS if name in by_name and by_name[name] not in used]
+    return {column: f"column {column}" for column in found if _tells_groups(frame[column])}
+
+
+def _tells_groups(values: pd.Series) -> bool:
+    groups = set(skin_tone.assign(values, "values")) - {skin_tone.UNKNOWN}
+    return len(groups) > 1 or skin_tone.is_fitzpatrick(values)
 
 
 def find_clusters(frame: pd.DataFrame) -> tuple[str, ...]:

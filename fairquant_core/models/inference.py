@@ -29,12 +29,16 @@ def predict(
 ) -> np.ndarray:
     """Probabilities for every image.
 
-    Batches are fixed in size and order and nothing is random, so that two calls on one machine
-    give the same bits. The mode of every module (train or eval) is as before afterwards.
+    Nothing is random, and every batch has the same size: the last one is filled up with copies,
+    because the last bits of a network's outputs depend on the size of the batch. So an image gets
+    exactly the same probabilities whichever other images are scored with it. The mode of every
+    module (train or eval) is afterwards as it was before.
 
     Parameters
     ----------
     images : as :func:`~fairquant_core.data.images.decoded_images` gives them.
+    batch_size : images per batch; for a handful of images a smaller one saves time, at the price of
+        other last bits.
     progress : called as ``progress(done, total)``.
     cancel : asked before every batch.
 
@@ -66,12 +70,14 @@ def predict(
             for start in range(0, total, batch_size):
                 if cancel is not None and cancel():
                     raise Cancelled("The prediction was cancelled.")
-                chunk = np.asarray(images[start : start + batch_size])
+                count = min(batch_size, total - start)
+                chunk = np.resize(images[start : start + count], (batch_size, size, size, 3))
                 logits = model(normalise(chunk, classifier.preprocessing).to(device)).float()
-                _check_logits(classifier, logits, start, total)
-                result[start : start + len(chunk)] = logits.softmax(dim=1).cpu().numpy()
+                _check_logits(classifier, logits[:count], start, total)
+                probabilities = logits.softmax(dim=1).cpu().numpy()
+                result[start : start + count] = probabilities[:count]
                 if progress is not None:
-                    progress(start + len(chunk), total)
+                    progress(start + count, total)
     finally:
         for module, training in modes:
             module.training = training

@@ -20,10 +20,22 @@ from fairquant_core.quantization.allocation_problem import (
     spend_rest,
 )
 from fairquant_core.quantization.dual import DualSolution, DualSolver
-from fairquant_core.quantization.exact import solve_exact
-from fairquant_core.quantization.plan import BitPlan
+from fairquant_core.quantization.exact import RELATIVE_GAP, solve_exact
+from fairquant_core.quantization.plan import (
+    KEPT_BYTES,
+    PLANES,
+    SCALE_BYTES,
+    WIDTH_BYTES,
+    BitPlan,
+)
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.static_allocation import greedy_choice, quantile_choice
+
+CURVE_GAP = 0.01
+"""A curve of layer plans stops searching this close to the best: 60 exact plans take 20 seconds."""
+
+EXACT_UNITS = 200
+"""Up to here channels are solved exactly too: with so few, rounding would cost per cents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +204,7 @@ def curve(
     rows, last = [], None
     for bits in ordered:
         problem = first.with_budget(bits)
-        choice, bound = _solve(problem, solver, last)
+        choice, bound = _solve(problem, solver, last, CURVE_GAP)
         last = choice
         rows.append(_row(bits, _report("minimax", problem, choice, bound)))
     return pd.DataFrame(rows)
@@ -211,16 +223,48 @@ def uniform_widths(
     return pd.DataFrame(rows)
 
 
+def bits_for_bytes(
+    sensitivity: SensitivityMap, size_bytes: int, *, channels: int, kept_parameters: int = 0
+) -> float:
+    """Return the average-bits budget whose packed file has at most ``size_bytes``.
+
+    Parameters
+    ----------
+    channels : output channels of all quantised layers together (each stores a scale and a width).
+    kept_parameters : numbers that stay float32.
+
+    Raises
+    ------
+    BudgetError
+        Scales and kept numbers alone need more than that.
+
+    Units
+    -----
+    bytes in, bits per weight out
+    """
+    padding = len(sensitivity.layers) * sum(len(planes) for planes in PLANES.values())
+    fixed = channels * (SCALE_BYTES + WIDTH_BYTES) + KEPT_BYTES * kept_parameters + padding
+    if size_bytes <= fixed:
+        raise BudgetError(
+            f"A file of {size_bytes:,} bytes is too small: scales, biases and other numbers that "
+            f"stay in full precision alone take {fixed:,} bytes. Choose a larger size."
+        )
+    return 8.0 * (size_bytes - fixed) / int(sensitivity.weights.sum())
+
+
 def _solve(
-    problem: Problem, solver: DualSolver, known: np.ndarray | None = None
+    problem: Problem,
+    solver: DualSolver,
+    known: np.ndarray | None = None,
+    relative_gap: float = RELATIVE_GAP,
 ) -> tuple[np.ndarray, float]:
     """Return choice and bound; ``known`` is a plan of a smaller budget, kept where it is better."""
-    if problem.granularity == "layer":
-        solution: DualSolution = solve_exact(problem, solver)
-    else:
-        solution = solver.solve(problem)
+    few = problem.granularity == "layer" or problem.units <= EXACT_UNITS
+    solution: DualSolution = (
+        solve_exact(problem, solver, relative_gap) if few else solver.solve(problem)
+    )
     choice = solution.choice
-    if known is not None and problem.losses(known).max() < problem.losses(choice).max():
+    if known is not None and problem.worst(known) < problem.worst(choice):
         choice = spend_rest(problem, known)
     return choice, solution.bound
 
@@ -239,7 +283,7 @@ def _report(method: str, problem: Problem, choice: np.ndarray, bound: float | No
         achieved_bits=problem.bits_used(choice) / problem.weight_count,
         predicted=predicted,
         worst_group=problem.source.groups[int(weighted.argmax())],
-        objective=float(problem.losses(choice).max()),
+        objective=problem.worst(choice),
         bound=bound,
     )
 

@@ -83,6 +83,10 @@ class Problem:
         """(G,) weighted loss rise of every group under ``choice`` (U,) columns."""
         return self.cost[:, choice, np.arange(self.units)].sum(axis=1)
 
+    def worst(self, choice: np.ndarray) -> float:
+        """Largest weighted loss rise of any group under ``choice``."""
+        return float(self.losses(choice).max())
+
     def bits_used(self, choice: np.ndarray) -> int:
         """Bits over all weights under ``choice``."""
         return int(self.bits[choice, np.arange(self.units)].sum())

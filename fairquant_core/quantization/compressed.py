@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fairquant_core.models.zoo import Classifier
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fairquant_core.errors import ClassifierError
+from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import MENU
 from fairquant_core.quantization.layers import kept_parameters, quantisable_layers
 from fairquant_core.quantization.plan import BitPlan

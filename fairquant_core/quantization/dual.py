@@ -58,7 +58,7 @@ class DualSolver:
         self.unit_index = np.arange(units)
         self.average = 1.0 / problem.weight_count
         # Damages are tiny numbers; the programme solver's tolerances are absolute.
-        self.scale = float(problem.losses(problem.lowest).max()) or 1.0
+        self.scale = problem.worst(problem.lowest) or 1.0
         self.cost = problem.cost / self.scale
         self.flat_cost = self.cost.reshape(groups, widths * units)
         self.bits = problem.bits * self.average
@@ -73,10 +73,10 @@ class DualSolver:
         groups = len(self.cost)
         even = np.append(np.full(groups, 1.0 / groups), 0.0)
         if problem.bits_used(problem.highest) <= problem.limit:
-            bound = float(problem.losses(problem.highest).max())
+            bound = problem.worst(problem.highest)
             return DualSolution(problem.highest, bound, even)
         if problem.bits_used(problem.lowest) == problem.limit:
-            bound = float(problem.losses(problem.lowest).max())
+            bound = problem.worst(problem.lowest)
             return DualSolution(problem.lowest, bound, even)
         limit = problem.limit * self.average
         bound, multipliers, fallback = self._climb(problem, limit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -10,6 +12,7 @@ from fairquant_core.quantization.allocation_problem import Problem, spend_rest
 from fairquant_core.quantization.dual import DualSolution, DualSolver
 
 RELATIVE_GAP = 1e-6
+MOST_EXCHANGES = 100
 SECONDS = 20.0
 """Far above what 60 layers need; where it strikes, the certificate shows what is left open."""
 
@@ -17,37 +20,63 @@ SLACK = 1e-6
 """The solver's own tolerance on the budget row, in average bits."""
 
 
-def solve_exact(problem: Problem, solver: DualSolver) -> DualSolution:
+def solve_exact(
+    problem: Problem, solver: DualSolver, relative_gap: float = RELATIVE_GAP
+) -> DualSolution:
     """Return the best plan there is, starting from the dual's plan and bound.
 
     A width whose reduced cost lifts the bound above the value of the known plan can be in no better
-    plan, so it is left out; what remains is a small programme.
+    plan, so it is left out; what remains is a small programme. With a larger ``relative_gap`` the
+    search ends as soon as the plan is known to be that close to the best.
     """
     start = solver.solve(problem)
-    value = float(problem.losses(start.choice).max())
-    if value <= start.bound * (1 + RELATIVE_GAP):
-        return start
     excess = solver.reduced_cost(start.multipliers) * solver.scale
+    value = problem.worst(start.choice)
     offered = problem.allowed & (excess <= (value - start.bound) * (1 + 1e-6))
+    start = replace(start, choice=_exchange(problem, start.choice, offered))
+    value = problem.worst(start.choice)
+    if value <= start.bound * (1 + relative_gap):
+        return start
+    offered &= excess <= (value - start.bound) * (1 + 1e-6)
     margin = 0.0
     for _ in range(3):
-        found = _branch_and_bound(problem, offered, value, margin)
+        found = _branch_and_bound(problem, offered, value, margin, relative_gap)
         if found is None:
             break
         choice, bound = found
-        if problem.bits_used(choice) <= problem.limit:
-            choice = spend_rest(problem, choice)
-            if problem.losses(choice).max() <= value:
-                bound = min(max(bound, start.bound), float(problem.losses(choice).max()))
-                return DualSolution(choice, bound, start.multipliers)
-            break
-        # The solver used its tolerance on the budget: ask again, a little below.
-        margin += 2 * SLACK
+        if problem.bits_used(choice) > problem.limit:
+            # The solver used its tolerance on the budget: ask again, a little below.
+            margin += 2 * SLACK
+            continue
+        choice = min(start.choice, spend_rest(problem, choice), key=problem.worst)
+        if margin == 0:  # else the bound is that of a smaller budget
+            start = replace(start, bound=min(max(bound, start.bound), problem.worst(choice)))
+        return replace(start, choice=choice)
     return start
 
 
+def _exchange(problem: Problem, choice: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """Change two units at a time as long as that lowers the worst loss within the budget."""
+    choice = choice.copy()
+    column, unit = np.nonzero(offered)
+    for _ in range(MOST_EXCHANGES):
+        losses = problem.losses(choice)
+        rest = problem.limit - problem.bits_used(choice)
+        change = problem.cost[:, column, unit] - problem.cost[:, choice[unit], unit]
+        extra = problem.bits[column, unit] - problem.bits[choice[unit], unit]
+        worst = np.full((len(unit), len(unit)), -np.inf)
+        for loss, row in zip(losses, change, strict=True):
+            np.maximum(worst, loss + row[:, None] + row, out=worst)
+        worst[(extra[:, None] + extra > rest) | (unit[:, None] == unit)] = np.inf
+        if not worst.size or worst.min() >= losses.max() * (1 - 1e-9):
+            break
+        for place in divmod(int(worst.argmin()), len(unit)):
+            choice[unit[place]] = column[place]
+    return spend_rest(problem, choice)
+
+
 def _branch_and_bound(
-    problem: Problem, offered: np.ndarray, value: float, margin: float
+    problem: Problem, offered: np.ndarray, value: float, margin: float, relative_gap: float
 ) -> tuple[np.ndarray, float] | None:
     """Return (choice, bound), or None when nothing better than ``value`` was found in time."""
     groups = len(problem.cost)
@@ -68,7 +97,7 @@ def _branch_and_bound(
             LinearConstraint(bits, ub=problem.limit / problem.weight_count - margin),
             LinearConstraint(one_width, 1.0, 1.0),
         ],
-        options={"mip_rel_gap": RELATIVE_GAP, "time_limit": SECONDS},
+        options={"mip_rel_gap": relative_gap, "time_limit": SECONDS},
     )
     if result.x is None:
         return None

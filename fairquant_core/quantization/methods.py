@@ -143,18 +143,14 @@ def full_precision(job: Job) -> Outcome:
     return Outcome(student, None, None, history)
 
 
-def _rounded(
-    job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None
-) -> Outcome:
+def _rounded(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
     student = job.classifier.copy()
     attach(student.model, widths, menu=job.config.menu)
     compressed = compress(student)
     return Outcome(compressed.classifier, compressed, allocation, [])
 
 
-def _trained(
-    job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None
-) -> Outcome:
+def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
     student = job.classifier.copy()
     attach(student.model, widths, granularity=job.config.granularity, menu=job.config.menu)
     history = _train(job, student)
@@ -173,9 +169,7 @@ def _train(job: Job, student: Classifier) -> list[dict[str, Any]]:
         fairness_weight=config.fairness_weight if config.fairness != "none" else 0.0,
     )
     if config.card.learns_bits:
-        schedule = replace(
-            schedule, budget=config.bits, bit_learning_rate=config.bit_learning_rate
-        )
+        schedule = replace(schedule, budget=config.bits, bit_learning_rate=config.bit_learning_rate)
     return train(
         student,
         job.data,

@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 import torch
-from fairquant_core.data.batches import normalise
-from fairquant_core.models.zoo import Classifier
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fairquant_core.data.batches import normalise
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import Cancelled, EvaluationError
+from fairquant_core.models.unchanged import StateUnchanged
+from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import MENU
 from fairquant_core.quantization.layers import (
     QuantisableLayer,
-    StateUnchanged,
     quantisable_layers,
 )
 from fairquant_core.quantization.quantizer import best_clip, quantise
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
-NO_GROUPS = "No image has a known group, so there is nothing to compare. Choose another group column."
-NOT_A_NUMBER = (
-    "The classifier's loss on group '{group}' is not a number. Its weights or the images are damaged."
+NO_GROUPS = (
+    "No image has a known group, so there is nothing to compare. Choose another group column."
 )
+NOT_A_NUMBER = "The classifier's loss on group '{group}' is not a number. Its weights or the images are damaged."
 
 Step = Callable[[int, int], None]
 Stop = Callable[[], bool]

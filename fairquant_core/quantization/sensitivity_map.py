@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -363,5 +363,5 @@ class MeasuredMap:
 
 def _row(frame: pd.DataFrame, where: np.ndarray) -> str:
     """Name the first row concerned by what it stands for."""
-    row: Mapping[str, object] = frame.loc[int(np.argmax(where))].to_dict()
+    row = frame.loc[int(np.argmax(where))]
     return f"layer '{row['layer']}', {row['bits']} bits, group '{row['group']}'"

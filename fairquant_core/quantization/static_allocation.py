@@ -13,7 +13,7 @@ units would take 150,000 steps."""
 
 PAPER_WIDTHS = (2, 4, 8)
 PAPER_SHARES = (0.2, 0.4, 0.4)
-"""FairQuant (arXiv 2602.23192): the least important fifth gets 2 bits, two fifths 4, two fifths 8."""
+"""FairQuant (arXiv 2602.23192): a fifth at 2 bits, two fifths at 4, the most important two at 8."""
 
 
 def greedy_choice(problem: Problem) -> np.ndarray:

@@ -19,6 +19,8 @@ from dashboard.components.charts.palette import (
 from dashboard.components.words import nats
 
 WORST = "worst"
+LABEL_SIDES = ("bottom left", "top right", "bottom right", "top left")
+"""Names of runs take turns around their marks: runs of one budget lie close together."""
 
 
 def tradeoff(
@@ -27,7 +29,7 @@ def tradeoff(
     chosen_bits: float,
     runs: pd.DataFrame,
 ) -> go.Figure:
-    """File size against the loss of the worst group: the plan's curve, uniform widths, finished runs.
+    """File size against the worst group's loss: the plan's curve, uniform widths, finished runs.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def tradeoff(
     figure.add_scatter(
         x=uniform["megabytes"],
         y=uniform["predicted_loss_rise"],
-        text=[f"{bits:g} bits everywhere" for bits in uniform["bits"]],
+        text=[f"{bits:g} bits" for bits in uniform["bits"]],
+        cliponaxis=False,
         name="same bits everywhere (predicted)",
         mode="markers+text",
         textposition="middle right",
@@ -69,7 +72,8 @@ def tradeoff(
             text=runs["run"],
             name="finished runs (measured)",
             mode="markers+text",
-            textposition="top center",
+            textposition=[LABEL_SIDES[place % len(LABEL_SIDES)] for place in range(len(runs))],
+            cliponaxis=False,
             marker={
                 "symbol": "diamond",
                 "size": 13,
@@ -85,18 +89,19 @@ def tradeoff(
         annotation={
             "text": f"chosen: {chosen_bits:g} bits",
             "font": {"color": ACCENT, "size": 13},
-            "yanchor": "bottom",
+            "xanchor": "left",
+            "yanchor": "top",
         },
     )
-    figure.update_xaxes(title="size of the file (MB)", rangemode="tozero")
+    figure.update_xaxes(title_text="size of the file (MB)", rangemode="tozero")
     figure.update_yaxes(
-        title="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs)
+        title_text="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs)
     )
     return figure
 
 
 def _loss_axis(plan: pd.DataFrame, uniform: pd.DataFrame, runs: pd.DataFrame) -> dict[str, object]:
-    """Use a logarithmic axis when the curve spans more than two decades and nothing is below zero."""
+    """Use a logarithmic axis when the curve spans over two decades and nothing is below zero."""
     values = pd.concat([plan["predicted_loss_rise"], uniform["predicted_loss_rise"]])
     measured = runs["loss_rise"] if not runs.empty else values
     if values.empty or values.min() <= 0 or measured.min() <= 0:
@@ -114,13 +119,14 @@ def tradeoff_alt(curve: pd.DataFrame, chosen_bits: float) -> str:
         return "Size of the file against the loss of the worst group; nothing predicted yet."
     near = plan.loc[(plan["bits"] - chosen_bits).abs().idxmin()]
     text = (
-        f"Smaller files cost more: at {near['bits']:.1f} bits and {near['megabytes']:.2f} MB the plan costs "
-        f"the worst group {nats(near['predicted_loss_rise'])}"
+        f"Smaller files cost more: at {near['bits']:.1f} bits and {near['megabytes']:.2f} MB the "
+        f"plan costs the worst group {nats(near['predicted_loss_rise'])}"
     )
     uniform = worst[(worst["kind"] == "uniform") & (worst["bits"] == round(chosen_bits))]
     if uniform.empty:
         return text + "."
-    return f"{text}; {round(chosen_bits)} bits everywhere cost {nats(uniform.iloc[0]['predicted_loss_rise'])}."
+    naive = nats(uniform.iloc[0]["predicted_loss_rise"])
+    return f"{text}; {round(chosen_bits)} bits everywhere cost {naive}."
 
 
 def plan_bars(layers: pd.DataFrame) -> go.Figure:
@@ -153,7 +159,7 @@ def plan_bars(layers: pd.DataFrame) -> go.Figure:
         )
     )
     framed(figure, 280, margin={"l": 8, "r": 8, "t": 12, "b": 8})
-    figure.update_yaxes(title="bits", range=[0, 8.4], tickvals=[0, 2, 4, 6, 8], gridcolor=GRID)
+    figure.update_yaxes(title_text="bits", range=[0, 8.4], tickvals=[0, 2, 4, 6, 8], gridcolor=GRID)
     figure.update_xaxes(
         tickangle=-60 if len(names) > 8 else 0, tickfont={"size": 11 if len(names) <= 30 else 9}
     )
@@ -165,7 +171,10 @@ def plan_alt(layers: pd.DataFrame) -> str:
     if layers.empty:
         return "The bit plan has no layer."
     low, high = layers.loc[layers["bits"].idxmin()], layers.loc[layers["bits"].idxmax()]
-    return f"Bits per layer, from {low['bits']:.1f} for {low['layer']} to {high['bits']:.1f} for {high['layer']}."
+    return (
+        f"Bits per layer, from {low['bits']:.1f} for {low['layer']} to {high['bits']:.1f} for "
+        f"{high['layer']}."
+    )
 
 
 def group_bars(predicted: dict[str, float], groups: Sequence[str]) -> go.Figure:
@@ -190,5 +199,7 @@ def group_bars(predicted: dict[str, float], groups: Sequence[str]) -> go.Figure:
     framed(figure, 70 + 44 * len(named), margin={"l": 8, "r": 60, "t": 8, "b": 8})
     figure.update_yaxes(autorange="reversed")
     top = max((predicted[group] for group in named), default=0.0)
-    figure.update_xaxes(title="predicted rise of the loss (nats)", range=[0, 1.25 * (top or 0.01)])
+    figure.update_xaxes(
+        title_text="predicted rise of the loss (nats)", range=[0, 1.25 * (top or 0.01)]
+    )
     return figure

@@ -63,13 +63,14 @@ def cell_bars(frame: pd.DataFrame, groups: Sequence[str], minimum: int) -> go.Fi
                 "pattern": {
                     "shape": ["/" if small else "" for small in rows["too_small"]],
                     "fgcolor": "white",
-                    "size": 6,
+                    "fillmode": "overlay",
+                    "size": 7,
                 },
             },
             hovertemplate="%{x}<br>" + group + ": %{y} images<extra></extra>",
         )
     framed(figure, 380, barmode="group", bargap=0.25)
-    figure.update_yaxes(title="images", rangemode="tozero")
+    figure.update_yaxes(title_text="images", rangemode="tozero")
     if not frame.empty and minimum:
         figure.update_yaxes(range=[0, max(1, frame["images"].max()) * 1.18])
     return figure
@@ -82,8 +83,9 @@ def cell_alt(frame: pd.DataFrame, minimum: int) -> str:
         return f"Images per group and class; every cell holds at least {minimum}."
     worst = small.loc[small["images"].idxmin()]
     return (
-        f"Images per group and class; {counted(len(small), 'cell')} of {len(frame)} hold fewer than "
-        f"{minimum}. The smallest: {worst['class']} in {worst['group']} with {worst['images']}."
+        f"Images per group and class; {counted(len(small), 'cell')} of {len(frame)} hold fewer "
+        f"than {minimum}. The smallest: {worst['class']} in {worst['group']} with "
+        f"{worst['images']}."
     )
 
 
@@ -123,6 +125,7 @@ def accuracy_dots(table: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
             mode="markers+text",
             text=[percent(first["accuracy"])],
             textposition="top center",
+            cliponaxis=False,
             marker={
                 "color": style.colour,
                 "symbol": style.symbol,
@@ -132,8 +135,10 @@ def accuracy_dots(table: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
             showlegend=False,
             hovertemplate=f"{group}: {percent(first['accuracy'], 1)}<extra></extra>",
         )
-    framed(figure, 90 + 46 * len(order), margin={"l": 8, "r": 16, "t": 12, "b": 8})
-    figure.update_xaxes(title="accuracy on the audit photographs", tickformat=".0%", range=[0, 1])
+    framed(figure, 90 + 46 * len(order), margin={"l": 8, "r": 16, "t": 24, "b": 8})
+    figure.update_xaxes(
+        title_text="accuracy on the audit photographs", tickformat=".0%", range=[0, 1]
+    )
     figure.update_yaxes(autorange="reversed")
     return figure
 

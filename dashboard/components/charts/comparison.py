@@ -47,10 +47,7 @@ def accuracy_dots(
             x=part["accuracy"],
             y=[row + STEP * (place - middle) for row in range(len(rows))],
             name=model,
-            mode="markers+text",
-            text=["" if pd.isna(value) else percent(value) for value in part["accuracy"]],
-            textposition="top center",
-            textfont={"size": 11},
+            mode="markers",
             error_x=error_arms(part["accuracy"], part["low"], part["high"], style.colour),
             marker={
                 "color": style.colour,
@@ -64,6 +61,17 @@ def accuracy_dots(
                 "<extra></extra>"
             ),
         )
+        # The number stands at the end of the interval, where no other mark covers it.
+        figure.add_scatter(
+            x=part["high"],
+            y=[row + STEP * (place - middle) for row in range(len(rows))],
+            mode="text",
+            text=["" if pd.isna(value) else f" {percent(value)}" for value in part["accuracy"]],
+            textposition="middle right",
+            cliponaxis=False,
+            showlegend=False,
+            hoverinfo="skip",
+        )
     framed(figure, 90 + (26 + 26 * len(models)) * len(rows))
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.45, -0.55]
@@ -73,9 +81,9 @@ def accuracy_dots(
     low, high = accuracy["low"].min(), accuracy["high"].max()
     if pd.notna(low) and pd.notna(high):
         margin = 0.04
-        figure.update_xaxes(range=[max(0.0, low - margin), min(1.02, high + margin)])
+        figure.update_xaxes(range=[max(0.0, low - margin), min(1.05, high + 1.5 * margin)])
     figure.update_xaxes(
-        title="accuracy on the audit photographs, with 95 % interval", tickformat=".0%"
+        title_text="accuracy on the audit photographs, with 95 % interval", tickformat=".0%"
     )
     return figure
 
@@ -86,7 +94,8 @@ def accuracy_alt(accuracy: pd.DataFrame, groups: Sequence[str]) -> str:
     if not {"full precision", "candidate"} <= set(table.columns):
         return "Accuracy per group and model."
     parts = [
-        f"{group} from {percent(table.loc[group, 'full precision'])} to {percent(table.loc[group, 'candidate'])}"
+        f"{group} from {percent(table.loc[group, 'full precision'])} "
+        f"to {percent(table.loc[group, 'candidate'])}"
         for group in groups
         if group in table.index and pd.notna(table.loc[group, "candidate"])
     ]
@@ -132,7 +141,7 @@ def difference_dots(differences: pd.DataFrame, groups: Sequence[str], margin: fl
         annotation={"text": f"limit: {points(margin)} lost", "font": {"color": ACCENT}},
     )
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="change of accuracy in points (left = worse)")
+    figure.update_xaxes(title_text="change of accuracy in points (left = worse)")
     return figure
 
 
@@ -145,6 +154,6 @@ def difference_alt(differences: pd.DataFrame, margin: float) -> str:
         return "No group's change can be estimated."
     worst = rows.loc[rows["difference"].idxmin()]
     return (
-        f"Change per group against a limit of {points(margin)} lost: {worst['group']} changes most, "
-        f"{points(worst['difference'], sign=True)}."
+        f"Change per group against a limit of {points(margin)} lost: {worst['group']} changes "
+        f"most, {points(worst['difference'], sign=True)}."
     )

@@ -26,7 +26,13 @@ NEUTRAL = "#7C8D95"
 GRID = "rgba(124, 141, 149, 0.25)"
 OUTLINE = "rgba(60, 72, 78, 0.9)"
 CLEAR = "rgba(0,0,0,0)"
-ACCENT = "#C2410C"
+INK = "#000037"
+"""Text of all figures. Streamlit's front end replaces this exact colour by the strong text colour
+of the light or dark theme (elements/lib/streamlit_plotly_theme.py); left alone it is nearly black.
+"""
+
+FONT_SIZE = 13
+ACCENT = "#D14A12"
 
 CIVIDIS = "Cividis"
 BLUE_ORANGE = [
@@ -83,7 +89,7 @@ def model_styles(models: Sequence[str]) -> dict[str, Style]:
 
 
 def framed(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
-    """Give a figure the common frame: transparent, little margin, legend above, no toolbar clutter."""
+    """Give a figure the common frame: transparent, small margins, legend above, readable text."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
@@ -96,12 +102,21 @@ def framed(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
             "xanchor": "left",
             "x": 0,
             "title": None,
+            "font": {"color": INK, "size": FONT_SIZE},
         },
+        font={"color": INK, "size": FONT_SIZE},
         hoverlabel={"align": "left"},
         dragmode=False,
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "automargin": True,
+        "tickfont": {"color": INK, "size": FONT_SIZE},
+        "title": {"font": {"color": INK, "size": FONT_SIZE}},
+    }
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
     if layout:
         figure.update_layout(**layout)
     return figure

@@ -14,7 +14,7 @@ from dashboard.components.charts.palette import OUTLINE, error_arms, framed, gro
 from dashboard.components.words import joined, percent
 
 TOP = 99.0
-"""Percentile of the larger map that is drawn at full strength: single bright pixels do not set the scale."""
+"""Percentile drawn at full strength, so that single bright pixels do not set the scale."""
 
 CIVIDIS_TABLE = np.array(
     [
@@ -37,7 +37,7 @@ def shared_scale(before: np.ndarray, after: np.ndarray) -> float:
 def overlay(
     photograph: Image.Image, values: np.ndarray, scale: float, strength: float
 ) -> Image.Image:
-    """Lay a map over the grey photograph: yellow where it matters, the photograph where it does not.
+    """Lay a map over the grey photograph: yellow where it matters, plain where it does not.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def overlay(
     index = np.asarray(resized)
     colour = CIVIDIS_TABLE[index]
     grey = np.asarray(photograph.convert("L").convert("RGB"), dtype=float)
-    share = (strength * (0.25 + 0.75 * index / 255.0))[..., None]
+    share = (strength * (0.15 + 0.85 * index / 255.0))[..., None]
     return Image.fromarray(np.clip((1 - share) * grey + share * colour, 0, 255).astype(np.uint8))
 
 
@@ -85,6 +85,7 @@ def overlap_dots(by_group: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
             mode="markers+text",
             text=[percent(row["overlap"])],
             textposition="top center",
+            cliponaxis=False,
             marker={
                 "color": style.colour,
                 "symbol": style.symbol,
@@ -94,10 +95,10 @@ def overlap_dots(by_group: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
             showlegend=False,
             hovertemplate=f"{group}: %{{x:.1%}}<extra></extra>",
         )
-    framed(figure, 90 + 48 * max(1, len(rows)), margin={"l": 8, "r": 16, "t": 12, "b": 8})
+    framed(figure, 90 + 48 * max(1, len(rows)), margin={"l": 8, "r": 16, "t": 24, "b": 8})
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(
-        title="overlap of the most important tenth, before and after",
+        title_text="overlap of the most important tenth, before and after",
         tickformat=".0%",
         range=[0, 1.02],
     )
@@ -108,4 +109,5 @@ def overlap_alt(by_group: pd.DataFrame) -> str:
     """Return the takeaway of :func:`overlap_dots`."""
     rows = by_group.dropna(subset=["overlap"])
     parts = [f"{row['group']} {percent(row['overlap'])}" for _, row in rows.iterrows()]
-    return f"Overlap of the most important tenth before and after: {joined(parts) or 'nothing measured'}."
+    found = joined(parts) or "nothing measured"
+    return f"Overlap of the most important tenth before and after: {found}."

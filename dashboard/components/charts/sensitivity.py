@@ -182,7 +182,9 @@ def _bit_strip(
             text=["" if np.isnan(width) else f"{width:.1f}" for width in bits],
             textposition="inside",
             insidetextanchor="end",
-            textfont={"color": DARK_TEXT},
+            textangle=0,
+            constraintext="none",
+            textfont={"color": DARK_TEXT, "size": 11},
             showlegend=False,
             hovertemplate="%{y}: %{x:.2f} bits<extra></extra>",
         ),
@@ -190,7 +192,7 @@ def _bit_strip(
         col=2,
     )
     figure.update_xaxes(
-        range=[0, 8], title="bits in the run's plan", tickvals=[2, 4, 8], row=1, col=2
+        range=[0, 8], title_text="bits in the run's plan", tickvals=[2, 4, 8], row=1, col=2
     )
 
 
@@ -205,6 +207,9 @@ def layer_curve(rows: pd.DataFrame, groups: Sequence[str], measure: str) -> go.F
     styles = group_styles(groups)
     figure = go.Figure()
     middle = (len(groups) - 1) / 2
+    widths = sorted(rows["bits"].unique().tolist())
+    # A small sideways step keeps the arms of the groups apart.
+    step = 0.02 * max(1, widths[-1] - widths[0])
     for place, group in enumerate(groups):
         part = rows[rows["group"] == group].sort_values("bits")
         if part.empty:
@@ -212,8 +217,7 @@ def layer_curve(rows: pd.DataFrame, groups: Sequence[str], measure: str) -> go.F
         style = styles[group]
         value = (part["value"] * scale).tolist()
         figure.add_scatter(
-            # A small sideways step keeps the arms of the groups apart.
-            x=(part["bits"] + 0.08 * (place - middle)).tolist(),
+            x=(part["bits"] + step * (middle - place)).tolist(),
             y=value,
             name=group,
             mode="lines+markers",
@@ -227,10 +231,21 @@ def layer_curve(rows: pd.DataFrame, groups: Sequence[str], measure: str) -> go.F
         )
     framed(figure, 320)
     figure.add_hline(y=0, line={"color": NEUTRAL, "width": 1})
-    widths = sorted(rows["bits"].unique().tolist())
-    figure.update_xaxes(title="bits of this layer alone", tickvals=widths, autorange="reversed")
-    figure.update_yaxes(title=AXIS_TITLES[measure])
+    figure.update_xaxes(
+        title_text="bits of this layer alone", tickvals=widths, autorange="reversed"
+    )
+    figure.update_yaxes(title_text=AXIS_TITLES[measure])
     return figure
+
+
+def readable(values: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the values as a table for people: in points or nats, the unit in the column's name."""
+    unit = AXIS_TITLES[measure]
+    scale = 100.0 if measure == "accuracy" else 1.0
+    columns = [name for name in ("value", "low", "high") if name in values]
+    scaled = values.assign(**{name: scale * values[name] for name in columns})
+    names = {"value": unit, "low": "95 % from", "high": "95 % to", "n": "images"}
+    return scaled.rename(columns=names)
 
 
 def heatmap_alt(values: pd.DataFrame, measure: str, bits: int) -> str:
@@ -241,8 +256,8 @@ def heatmap_alt(values: pd.DataFrame, measure: str, bits: int) -> str:
     top = rows.loc[rows["value"].idxmax()]
     amount = points(top["value"]) if measure == "accuracy" else nats(top["value"])
     return (
-        f"Heatmap of {rows['layer'].nunique()} layers and {rows['group'].nunique()} groups at {bits} bits: "
-        f"{top['layer']} costs {top['group']} most, {amount}."
+        f"Heatmap of {rows['layer'].nunique()} layers and {rows['group'].nunique()} groups at "
+        f"{bits} bits: {top['layer']} costs {top['group']} most, {amount}."
     )
 
 
@@ -252,4 +267,7 @@ def layer_alt(rows: pd.DataFrame, layer: str, measure: str) -> str:
         return f"No values for {layer}."
     top = rows.loc[rows["value"].idxmax()]
     amount = points(top["value"]) if measure == "accuracy" else nats(top["value"])
-    return f"Cost of {layer} over its bits: highest for {top['group']} at {int(top['bits'])} bits, {amount}."
+    return (
+        f"Cost of {layer} over its bits: highest for {top['group']} at {int(top['bits'])} bits, "
+        f"{amount}."
+    )

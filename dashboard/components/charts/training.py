@@ -24,7 +24,7 @@ NAMED_LINES = 6
 
 
 def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
-    """Worst-group accuracy (thick) and each group's accuracy (thin) on the validation photographs."""
+    """Worst-group accuracy (thick) and each group's accuracy (thin), validation photographs."""
     styles = group_styles(groups)
     figure = go.Figure()
     for group in groups:
@@ -52,7 +52,7 @@ def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
         hovertemplate="worst group, epoch %{x}: %{y:.1%}<extra></extra>",
     )
     framed(figure, 340)
-    figure.update_yaxes(title="accuracy (validation)", tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy (validation)", tickformat=".0%")
     return _over_epochs(figure, epochs)
 
 
@@ -74,7 +74,7 @@ def loss_curves(epochs: pd.DataFrame) -> go.Figure:
             hovertemplate=name + ", epoch %{x}: %{y:.3f}<extra></extra>",
         )
     framed(figure, 260)
-    figure.update_yaxes(title="loss (nats)")
+    figure.update_yaxes(title_text="loss (nats)")
     return _over_epochs(figure, epochs)
 
 
@@ -99,14 +99,14 @@ def bits_curve(epochs: pd.DataFrame, budget: float) -> go.Figure:
         annotation_position="top left",
     )
     values = [*epochs["average_bits"].dropna().tolist(), budget]
-    figure.update_yaxes(title="average bits", range=[min(values) - 0.25, max(values) + 0.35])
+    figure.update_yaxes(title_text="average bits", range=[min(values) - 0.25, max(values) + 0.35])
     return _over_epochs(figure, epochs)
 
 
 def trajectory(bits: pd.DataFrame) -> go.Figure:
     """Mean bits of every layer after every epoch; those that moved most are named, the rest grey.
 
-    A width that never changed is drawn as a flat line, not hidden: it shows that training left it alone.
+    A width that never changed is drawn as a flat line, not hidden: training left it alone.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def trajectory(bits: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{layer}, epoch %{{x}}: %{{y:.2f}} bits<extra></extra>",
         )
     framed(figure, 340)
-    figure.update_yaxes(title="mean bits of the layer")
-    figure.update_xaxes(title="epoch", dtick=max(1, len(table) // 10))
+    figure.update_yaxes(title_text="mean bits of the layer")
+    figure.update_xaxes(title_text="epoch", dtick=max(1, len(table) // 10))
     return figure
 
 
@@ -154,7 +154,8 @@ def accuracy_alt(epochs: pd.DataFrame) -> str:
     first, last = epochs.iloc[0], epochs.iloc[-1]
     return (
         f"Worst-group accuracy goes from {percent(first['worst_group_accuracy'])} after epoch "
-        f"{int(first['epoch'])} to {percent(last['worst_group_accuracy'])} after epoch {int(last['epoch'])}."
+        f"{int(first['epoch'])} to {percent(last['worst_group_accuracy'])} after epoch "
+        f"{int(last['epoch'])}."
     )
 
 
@@ -170,6 +171,6 @@ def _over_epochs(figure: go.Figure, epochs: pd.DataFrame) -> go.Figure:
     planned = int(epochs["epochs"].max()) if not epochs.empty else 1
     first = min(1, int(epochs["epoch"].min())) if not epochs.empty else 1
     figure.update_xaxes(
-        title="epoch", range=[first - 0.3, planned + 0.3], dtick=max(1, planned // 10)
+        title_text="epoch", range=[first - 0.3, planned + 0.3], dtick=max(1, planned // 10)
     )
     return figure

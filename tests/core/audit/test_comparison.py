@@ -133,7 +133,7 @@ def test_clustered_interval_covers(make_predictions: MakePredictions) -> None:
     clusters = np.repeat(np.arange(60), 3)
     groups = pd.Series(["a"] * 180)
     covered = plain = 0
-    for _ in range(100):
+    for _ in range(60):
         lost = np.repeat(rng.random(60) < 0.15, 3)
         decided = np.where(lost, "melanoma", "nevus")
         tables = (
@@ -144,4 +144,4 @@ def test_clustered_interval_covers(make_predictions: MakePredictions) -> None:
             row = paired_difference(table, "a", "b", groups, resamples=200).iloc[1]
             hit = row["low"] <= -0.15 <= row["high"]
             covered, plain = (covered + hit, plain) if index == 0 else (covered, plain + hit)
-    assert covered >= 91 and plain <= 85
+    assert covered >= 54 and plain <= 51

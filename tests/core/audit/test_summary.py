@@ -94,7 +94,8 @@ def test_wrong_names(random_predictions: Predictions) -> None:
 
 def test_audit_does_not_import_torch() -> None:
     code = (
-        "import sys, fairquant_core.audit.summary; "
+        "import sys, fairquant_core.audit.summary, fairquant_core.explain.drift; "
+        "import fairquant_core.explain.catalogue; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'timm', 'captum', 'torchvision')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,9 +22,7 @@ def test_a_perfect_student_pays_only_for_the_labels() -> None:
 
 
 def test_unknown_images_belong_to_no_group() -> None:
-    means, present = group_means(
-        torch.tensor([1.0, 3.0, 100.0]), torch.tensor([0, 0, -1]), count=2
-    )
+    means, present = group_means(torch.tensor([1.0, 3.0, 100.0]), torch.tensor([0, 0, -1]), count=2)
     assert means.tolist() == [2.0, 0.0]
     assert present.tolist() == [True, False]
 

@@ -22,7 +22,9 @@ def column(bits: float, rows: int) -> torch.Tensor:
 
 
 def signal_to_noise(weight: torch.Tensor, bits: int) -> float:
-    codes, scale = quantise(weight, best_clip(weight, column(bits, len(weight))), column(bits, len(weight)))
+    codes, scale = quantise(
+        weight, best_clip(weight, column(bits, len(weight))), column(bits, len(weight))
+    )
     error = codes * scale - weight
     return float(10 * torch.log10(weight.square().mean() / error.square().mean()))
 
@@ -76,7 +78,9 @@ def test_at_least_as_good_as_torchao_at_the_same_width() -> None:
 
 
 def test_channel_of_zeros_stays_zero() -> None:
-    codes, scale = quantise(torch.zeros(2, 9), best_clip(torch.zeros(2, 9), column(3, 2)), column(3, 2))
+    codes, scale = quantise(
+        torch.zeros(2, 9), best_clip(torch.zeros(2, 9), column(3, 2)), column(3, 2)
+    )
     assert torch.equal(codes, torch.zeros(2, 9))
     assert torch.isfinite(scale).all()
 
@@ -94,7 +98,9 @@ def test_gradient_of_the_range_matches_the_learned_step_size_formula() -> None:
     inside = weight.abs() <= clip
     per_weight = torch.where(inside, codes - weight / scale, codes)
     by_step = (upstream * per_weight).sum(1, keepdim=True)
-    torch.testing.assert_close(quantizer.log_clip.grad, by_step / steps * clip, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        quantizer.log_clip.grad, by_step / steps * clip, atol=1e-4, rtol=1e-4
+    )
     assert torch.equal(leaf.grad, torch.where(inside, upstream, torch.zeros(())))
 
 
@@ -106,8 +112,7 @@ def test_gradient_of_the_bits_is_the_difference_between_the_two_widths() -> None
     quantizer(weight).backward(upstream)
     clip = quantizer.log_clip.detach().exp()
     low, high = (
-        codes * scale
-        for codes, scale in (quantise(weight, clip, column(b, 5)) for b in (3, 4))
+        codes * scale for codes, scale in (quantise(weight, clip, column(b, 5)) for b in (3, 4))
     )
     expected = (upstream * (high - low)).sum(1, keepdim=True)
     torch.testing.assert_close(quantizer.bits.grad, expected, atol=1e-5, rtol=1e-4)
@@ -120,11 +125,11 @@ def test_bits_receive_gradient_through_the_network(classifier, data, granularity
     for quantizer in quantizers(classifier.model).values():
         quantizer.learning_bits = True
     inputs = torch.randn(8, 3, 16, 16)
-    torch.nn.functional.cross_entropy(
-        classifier.model(inputs), torch.arange(8) % 3
-    ).backward()
+    torch.nn.functional.cross_entropy(classifier.model(inputs), torch.arange(8) % 3).backward()
     for name, quantizer in quantizers(classifier.model).items():
-        assert quantizer.bits.shape == ((1, 1) if granularity == "layer" else (len(quantizer.log_clip), 1))
+        assert quantizer.bits.shape == (
+            (1, 1) if granularity == "layer" else (len(quantizer.log_clip), 1)
+        )
         assert quantizer.bits.grad is not None, name
         assert quantizer.bits.grad.abs().sum() > 0, name
 

@@ -94,7 +94,9 @@ def test_damage_falls_with_every_bit(classifier, data, chosen) -> None:
 
 
 def test_measured_change_is_the_real_one(classifier, data, chosen) -> None:
-    found = measured_map(classifier, data.images, data.labels, chosen, bits=(2,), resamples=50).frame
+    found = measured_map(
+        classifier, data.images, data.labels, chosen, bits=(2,), resamples=50
+    ).frame
     widths = {name: np.full_like(w, 8) for name, w in uniform_widths(classifier, 8).items()}
     rounded = classifier.copy()
     rounded.model.pointwise.weight.data = compress_with(

@@ -10,10 +10,12 @@ import pytest
 
 from dashboard.backend.jobs import JobRequest, Jobs
 from dashboard.backend.schema import Case
+from dashboard.backend.services import Services, open_services
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store, now
 from dashboard.backend.views import JobKind
 from fairquant_core.audit.criteria import Limits
+from tests.dashboard.backend import made_results
 
 
 @pytest.fixture
@@ -68,3 +70,26 @@ def bare_case(identifier: str, **changes: Any) -> Case:
         "ready": True,
     }
     return Case(**{**values, **changes})
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    opened = open_services(settings)
+    yield opened
+    opened.stop_worker()
+
+
+@pytest.fixture
+def ready_case(services: Services, tmp_path: Path) -> str:
+    """A case of coloured squares that is prepared."""
+    case_id = made_results.make_case(services, tmp_path)
+    made_results.finish_prepare(services, case_id, tmp_path)
+    return case_id
+
+
+@pytest.fixture
+def finished_run(services: Services, ready_case: str, tmp_path: Path) -> str:
+    """A run started by Rosa that finished with a WITHIN verdict."""
+    run_id = services.start_run(ready_case, {"method": "minimax_ptq", "bits": 4.0}, "Rosa")
+    made_results.finish_run(services, run_id, tmp_path)
+    return run_id

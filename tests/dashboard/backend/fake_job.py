@@ -1,6 +1,7 @@
 """A job process without torch: takes what the real one takes, computes almost nothing.
 
-`config["behaviour"]` says what to do: "count" (steps with a checkpoint), "crash" (die without a word),
+`config["behaviour"]` says what to do: "count" (steps with a checkpoint), "crash" (die without a
+word),
 "refuse" (a FairQuantError), "defect" (an unexpected error).
 """
 

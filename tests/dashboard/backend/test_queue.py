@@ -91,9 +91,7 @@ def test_a_running_job_is_asked_to_stop(jobs: Jobs, request_job: Build) -> None:
     assert (seen.state, seen.cancel_requested) == (JobState.RUNNING, True)
 
 
-def test_a_finished_job_cannot_be_cancelled_or_resumed(
-    jobs: Jobs, request_job: Build
-) -> None:
+def test_a_finished_job_cannot_be_cancelled_or_resumed(jobs: Jobs, request_job: Build) -> None:
     job_id = jobs.submit(request_job())
     jobs.claim("w")
     assert jobs.finish(job_id, 1, "hash", {"verdict": "WITHIN"})
@@ -118,9 +116,7 @@ def test_asking_again_after_a_bad_end_queues_the_same_job(
     assert claimed.attempt == 2
 
 
-def test_a_result_that_is_no_longer_whole_is_computed_again(
-    jobs: Jobs, request_job: Build
-) -> None:
+def test_a_result_that_is_no_longer_whole_is_computed_again(jobs: Jobs, request_job: Build) -> None:
     job_id = jobs.submit(request_job())
     jobs.claim("w")
     jobs.finish(job_id, 1, "hash", {})
@@ -176,9 +172,7 @@ def test_progress_is_throttled_but_no_epoch_is_lost(
     assert bits_trajectory(store, job_id)["bits"].tolist() == [4.0, 4.0]
 
 
-def test_a_repeated_epoch_replaces_the_first(
-    store: Store, jobs: Jobs, request_job: Build
-) -> None:
+def test_a_repeated_epoch_replaces_the_first(store: Store, jobs: Jobs, request_job: Build) -> None:
     job_id = jobs.submit(request_job())
     jobs.claim("w")
     for loss in (2.0, 1.0):

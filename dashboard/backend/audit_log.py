@@ -1,0 +1,154 @@
+"""The log of what people decided: append-only, every entry chained to the one before by its hash.
+
+Each hash covers the previous hash and the entry's content, so an edit, a removal in the middle or a
+new order breaks the chain. What a chain alone cannot show is that its last entries were cut off;
+for that a small file beside the database remembers the newest entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dashboard.backend.schema import AuditEntry
+from dashboard.backend.store import Store, canonical, now
+from fairquant_core.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST = "0" * 64
+COLUMNS = ("sequence", "time", "action", "person", "role", "subject", "details", "hash")
+
+EDITED = "Entry {sequence} was edited: its content does not fit its hash."
+UNCHAINED = "Entry {sequence} does not follow the entry before it: one was removed, added or moved."
+MISSING = "Entry {sequence} is missing: the log jumps from {before} to {after}."
+CUT_OFF = "The last entries were removed: {written} were written, {found} are there."
+HEAD_DIFFERS = "Entry {sequence} is not the one that was written: the log was replaced."
+NO_HEAD = "The file {name} is missing: whether the last entries were removed cannot be told."
+BAD_HEAD = "The file {name} was changed: whether the last entries were removed cannot be told."
+
+
+def entry_hash(entry: AuditEntry) -> str:
+    """SHA-256 over the previous hash and the canonical JSON of the entry."""
+    content = {
+        "sequence": entry.sequence,
+        "time": entry.time,
+        "action": entry.action,
+        "person": entry.person,
+        "role": entry.role,
+        "subject": entry.subject,
+        "details": entry.details,
+    }
+    return hashlib.sha256((entry.previous + canonical(content)).encode("utf-8")).hexdigest()
+
+
+class AuditLog:
+    """Appending to the log and checking it."""
+
+    def __init__(self, store: Store, data_folder: Path) -> None:
+        self._store = store
+        self._head = data_folder / "audit_log.head"
+
+    def append(
+        self,
+        session: Session,
+        action: str,
+        subject: str,
+        *,
+        person: str = "",
+        role: str = "",
+        details: dict[str, Any] | None = None,
+    ) -> AuditEntry:
+        """Add an entry within a write transaction; call `note_head` after it was committed."""
+        last = session.scalar(select(AuditEntry).order_by(AuditEntry.sequence.desc()).limit(1))
+        entry = AuditEntry(
+            sequence=last.sequence + 1 if last else 1,
+            time=now(),
+            action=action,
+            person=person,
+            role=role,
+            subject=subject,
+            details=canonical(details or {}),
+            previous=last.hash if last else FIRST,
+        )
+        entry.hash = entry_hash(entry)
+        session.add(entry)
+        session.flush()
+        return entry
+
+    def note_head(self, entry: AuditEntry) -> None:
+        """Remember the newest entry outside the database."""
+        with atomic_path(self._head) as part:
+            part.write_text(canonical({"sequence": entry.sequence, "hash": entry.hash}))
+
+    def record(self, action: str, subject: str, **about: Any) -> None:
+        """Add an entry in a transaction of its own."""
+        with self._store.write() as session:
+            entry = self.append(session, action, subject, **about)
+        self.note_head(entry)
+
+    def entries(self) -> list[AuditEntry]:
+        """All entries, oldest first."""
+        with self._store.read() as session:
+            return list(session.scalars(select(AuditEntry).order_by(AuditEntry.sequence)))
+
+    def frame(self) -> pd.DataFrame:
+        """The log as a table."""
+        import pandas as pd
+
+        rows = [tuple(getattr(entry, name) for name in COLUMNS) for entry in self.entries()]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def export(self) -> list[dict[str, Any]]:
+        """The log as plain values, with the hashes that let anybody check it."""
+        return [
+            {**{name: getattr(entry, name) for name in COLUMNS}, "previous": entry.previous}
+            for entry in self.entries()
+        ]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the log; [] if nothing is."""
+        # The head first: an entry that is appended meanwhile must not look like one that is
+        # missing.
+        head = self._read_head()
+        entries = self.entries()
+        found = []
+        previous, expected = FIRST, 1
+        for entry in entries:
+            if entry.sequence != expected:
+                found.append(
+                    MISSING.format(sequence=expected, before=expected - 1, after=entry.sequence)
+                )
+            if entry_hash(entry) != entry.hash:
+                found.append(EDITED.format(sequence=entry.sequence))
+            elif entry.previous != previous:
+                found.append(UNCHAINED.format(sequence=entry.sequence))
+            previous, expected = entry.hash, entry.sequence + 1
+        return found + self._head_problems(head, entries)
+
+    def _read_head(self) -> str | None:
+        try:
+            return self._head.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def _head_problems(self, head: str | None, entries: list[AuditEntry]) -> list[str]:
+        if head is None:
+            return [NO_HEAD.format(name=self._head.name)] if entries else []
+        try:
+            known = json.loads(head)
+            sequence, written = int(known["sequence"]), str(known["hash"])
+        except (ValueError, KeyError, TypeError):
+            return [BAD_HEAD.format(name=self._head.name)]
+        by_sequence = {entry.sequence: entry for entry in entries}
+        if sequence > max(by_sequence, default=0):
+            return [CUT_OFF.format(written=sequence, found=len(entries))]
+        if sequence in by_sequence and by_sequence[sequence].hash != written:
+            return [HEAD_DIFFERS.format(sequence=sequence)]
+        return []

@@ -1,0 +1,132 @@
+"""The built-in case: seeded at first start from `assets/demo`, with its audit already computed.
+
+The folder holds cohort.csv, cohort.json and images/ (the synthetic cohort), classifier.safetensors,
+the full-precision predictions in predictions.parquet, and provenance.json, which says how they were
+made.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+
+from dashboard.backend.artefacts import Artefacts
+from dashboard.backend.cases import COHORT_FOLDER, PREDICTIONS_FILE, cohort_facts
+from dashboard.backend.classifier_file import ClassifierFile
+from dashboard.backend.new_case import CLASSIFIER_FILE, check_groups
+from dashboard.backend.schema import Case
+from dashboard.backend.settings import Settings
+from dashboard.backend.store import Store, digest, now
+from fairquant_core.audit.criteria import Limits
+from fairquant_core.data import skin_tone
+from fairquant_core.data.adapters import read_cohort
+from fairquant_core.data.cohort import save_cohort
+from fairquant_core.errors import CohortError
+from fairquant_core.files import file_hash
+
+PARTS = ("cohort.csv", "cohort.json", CLASSIFIER_FILE, PREDICTIONS_FILE, "provenance.json")
+TITLE = "Demo: synthetic skin lesions"
+EARLIER = "Earlier demo"
+BROKEN = (
+    "The built-in demo in {folder} does not fit together: {reason}. Restore the folder from the "
+    "repository."
+)
+
+
+def seed_demo(store: Store, settings: Settings, artefacts: Artefacts) -> str | None:
+    """Make the demo case if it is not there yet; returns its id, or None without demo files.
+
+    A new version of the files makes a new case; runs on the old one stay with the old one.
+    """
+    folder = settings.assets_folder / "demo"
+    if not all((folder / part).is_file() for part in PARTS):
+        return None
+    version = digest({part: file_hash(folder / part) for part in PARTS})
+    identifier = f"demo-{version[:8]}"
+    with store.read() as session:
+        if session.get(Case, identifier) is not None:
+            return identifier
+    case = _build(identifier, folder, settings, artefacts)
+    try:
+        with store.write() as session:
+            session.execute(
+                update(Case).where(Case.demo).values(demo=False, title=f"{EARLIER}: {TITLE}")
+            )
+            session.add(case)
+    except IntegrityError:
+        # Another process seeded it in the meantime.
+        return identifier
+    return identifier
+
+
+def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefacts) -> Case:
+    about = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    cohort = read_cohort(folder)
+    column = next(iter(cohort.group_columns))
+    scheme = skin_tone.default_scheme(cohort.table[column])
+    file = ClassifierFile.read(folder / CLASSIFIER_FILE)
+    if file.description is None:
+        raise CohortError(BROKEN.format(folder=folder, reason="the classifier has no description"))
+    facts = cohort_facts(
+        cohort,
+        {
+            "folder": str(folder.resolve()),
+            "labels": None,
+            "groups": None,
+            "scheme": scheme,
+            "split_seed": 0,
+        },
+    )
+    facts["fingerprint"] = cohort.fingerprint
+    expected = about.get("cohort_fingerprint", cohort.fingerprint)
+    if expected != cohort.fingerprint:
+        raise CohortError(BROKEN.format(folder=folder, reason="the images are not those scored"))
+    save_cohort(cohort, settings.case_folder(identifier) / COHORT_FOLDER)
+    return Case(
+        id=identifier,
+        title=TITLE,
+        demo=True,
+        classifier={
+            "name": file.description.get("name", ""),
+            "architecture": file.description["architecture"],
+            "fingerprint": file.description["fingerprint"],
+            "megabytes": file.megabytes,
+            "parameters": file.parameters,
+            "origin": "demo",
+            "file": CLASSIFIER_FILE,
+        },
+        cohort=facts,
+        classes=list(cohort.classes),
+        group_column=column,
+        group_source=cohort.group_columns[column],
+        scheme=scheme,
+        groups=check_groups(cohort, column, scheme),
+        must_not_miss=_must_not_miss(about, cohort.classes),
+        limits=Limits().to_json(),
+        warnings=list(cohort.warnings),
+        created=now(),
+        ready=True,
+        baseline_origin=_origin(about),
+        classifier_hash=artefacts.publish({CLASSIFIER_FILE: folder / CLASSIFIER_FILE}),
+        baseline_hash=artefacts.publish({PREDICTIONS_FILE: folder / PREDICTIONS_FILE}),
+    )
+
+
+def _must_not_miss(about: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
+    named = about.get("must_not_miss")
+    if named is None:
+        from fairquant_core.data.demo import MALIGNANT
+
+        named = MALIGNANT
+    return [name for name in classes if name in named]
+
+
+def _origin(about: dict[str, Any]) -> str:
+    made, command = about.get("created", ""), about.get("command", "")
+    text = "Computed with the built-in demo classifier"
+    text += f" on {made[:10]}" if made else ""
+    return text + (f" by: {command}" if command else "") + "."

@@ -1,0 +1,121 @@
+"""What a decision is about, byte for byte: the hashes that bind a review to files."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dashboard.backend.artefacts import Artefacts
+from dashboard.backend.cases import COHORT_FOLDER
+from dashboard.backend.schema import Case, Job
+from dashboard.backend.settings import Settings
+from fairquant_core.audit.criteria import Limits
+from fairquant_core.data.cohort import load_cohort
+from fairquant_core.errors import CohortError, FairQuantError
+from fairquant_core.files import file_hash
+
+MODEL_FILE = "model.safetensors"
+PLAN_FILE = "plan.json"
+SENSITIVITY_FILE = "sensitivity.npz"
+PREDICTIONS_FILE = "predictions.parquet"
+AUDIT_FILE = "audit.json"
+HISTORY_FILE = "epochs.json"
+
+# Words for people, by the key under which the hash is kept.
+TITLES = {
+    "model": "the packed model",
+    "predictions": "the predictions",
+    "audit": "the audit",
+    "plan": "the bit plan",
+    "classifier": "the full-precision classifier",
+    "cohort": "the cohort",
+    "limits": "the limits",
+}
+BOUND_FILES = {
+    "model": MODEL_FILE,
+    "predictions": PREDICTIONS_FILE,
+    "audit": AUDIT_FILE,
+    "plan": PLAN_FILE,
+}
+GONE = "missing"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Hashes of everything a decision rests on, and the audit that was seen."""
+
+    hashes: dict[str, str]
+    audit: dict[str, Any]
+
+    def changed_since(self, earlier: dict[str, str]) -> list[str]:
+        """Words for what is not what it was at an earlier decision."""
+        keys = [key for key in TITLES if self.hashes.get(key) != earlier.get(key)]
+        return [TITLES[key] for key in keys]
+
+
+class EvidenceReader:
+    """Reads the bytes as they are now; nothing is taken from what the store remembers of them."""
+
+    def __init__(self, settings: Settings, artefacts: Artefacts) -> None:
+        self._settings = settings
+        self._artefacts = artefacts
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, int, int], str] = {}
+
+    def read(self, run: Job, case: Case, *, fresh: bool) -> Evidence:
+        """Hash the files of a finished run.
+
+        Parameters
+        ----------
+        fresh
+            Read every byte again, the images of the cohort included, as an export needs it.
+            Otherwise a file whose size and time did not change is trusted, so that a page is drawn
+            quickly.
+        """
+        if run.result_hash is None:
+            raise FairQuantError("This run has no result yet, so there is nothing to review.")
+        hashes = {}
+        folder = self._artefacts.root / run.result_hash[:2] / run.result_hash
+        for key, name in BOUND_FILES.items():
+            if key != "plan" or (folder / name).exists():
+                hashes[key] = self._hash(folder / name, fresh)
+        if case.classifier_hash is not None:
+            file = self._artefacts.root / case.classifier_hash[:2] / case.classifier_hash
+            hashes["classifier"] = self._hash(file / case.classifier["file"], fresh)
+        hashes["cohort"] = self._cohort(case, fresh)
+        hashes["limits"] = Limits.from_json(case.limits).fingerprint
+        return Evidence(hashes, self._audit(folder / AUDIT_FILE))
+
+    def _cohort(self, case: Case, fresh: bool) -> str:
+        folder = self._settings.case_folder(case.id) / COHORT_FOLDER
+        try:
+            cohort = load_cohort(folder, check_images=fresh)
+            # A copy has no remembered hash: its fingerprint reads every image.
+            return replace(cohort).fingerprint if fresh else cohort.fingerprint
+        except CohortError:
+            return GONE
+
+    def _hash(self, path: Path, fresh: bool) -> str:
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            return GONE
+        key = (str(path), state.st_size, state.st_mtime_ns)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None or fresh:
+            known = file_hash(path)
+            with self._lock:
+                self._known[key] = known
+        return known
+
+    @staticmethod
+    def _audit(path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            # A lost or damaged audit shows as a changed hash; there is no verdict to trust in it.
+            return {}

@@ -1,0 +1,308 @@
+"""The process that computes: the only module of the dashboard that imports torch.
+
+    python -m dashboard.backend.job JOB_ID
+
+Each function turns a job into a call of the pipeline and says which files to keep.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from dashboard.backend.budget import CURVE_FILE, MEASURED_FILE, kept_parameters, solve_curve
+from dashboard.backend.cases import COHORT_FOLDER, FULL_PRECISION
+from dashboard.backend.classifier_file import ClassifierFile
+from dashboard.backend.evidence import (
+    AUDIT_FILE,
+    HISTORY_FILE,
+    MODEL_FILE,
+    PLAN_FILE,
+    PREDICTIONS_FILE,
+    SENSITIVITY_FILE,
+)
+from dashboard.backend.execution import Outcome, Task, main
+from dashboard.backend.jobs import Jobs
+from dashboard.backend.new_case import CLASSIFIER_FILE, hash_images
+from dashboard.backend.saliency_maps import SALIENCY_FILE
+from dashboard.backend.schema import Case
+from dashboard.backend.store import now
+from dashboard.backend.views import JobKind, JobState
+from fairquant_core import pipeline
+from fairquant_core.audit.criteria import Limits
+from fairquant_core.audit.predictions import Predictions
+from fairquant_core.data.cohort import Cohort, load_cohort
+from fairquant_core.errors import Cancelled, ClassifierError
+from fairquant_core.explain.saliency import attribute
+from fairquant_core.files import atomic_path
+from fairquant_core.models.checkpoint import load_classifier, save_classifier
+from fairquant_core.models.zoo import Classifier, create
+from fairquant_core.progress import Progress
+from fairquant_core.quantization.catalogue import RunConfig
+from fairquant_core.quantization.fitting import FitConfig, fit
+from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.scoring import load_any, training_data
+
+MAP_SEED = 0
+MAP_IMAGES = RunConfig().images_per_group
+SALIENCY_BATCH = 8
+
+
+def prepare(task: Task) -> Outcome:
+    """Hash and decode the images, fine-tune if the case asks for it, score full precision."""
+    folder = task.settings.case_folder(task.case.id) / COHORT_FOLDER
+    task.progress(Progress("images", 0, task.case.cohort["n"], "Reading the image files"))
+    cohort = hash_images(folder)
+    path, classifier = _base_classifier(task, cohort)
+    predictions = pipeline.prepare(
+        cohort,
+        classifier,
+        cache=task.settings.cache,
+        work=task.work,
+        progress=task.progress,
+        cancel=task.cancel,
+    )
+    baseline = {PREDICTIONS_FILE: task.work / PREDICTIONS_FILE}
+    classifier_hash = task.artefacts.publish({CLASSIFIER_FILE: path})
+    baseline_hash = task.artefacts.publish(baseline)
+    facts = {
+        "name": classifier.name,
+        "architecture": classifier.architecture,
+        "fingerprint": classifier.fingerprint,
+        "megabytes": path.stat().st_size / 1e6,
+        "parameters": ClassifierFile.read(path).parameters,
+        "file": CLASSIFIER_FILE,
+    }
+    audited = len(predictions.part("audit"))
+    origin = f"Computed here on {now()[:10]} with {classifier.name} on {audited} audit images."
+
+    def ready(_: Session, case: Case) -> None:
+        case.classifier = {**case.classifier, **facts}
+        case.cohort = {**case.cohort, "fingerprint": cohort.fingerprint}
+        case.classifier_hash, case.baseline_hash = classifier_hash, baseline_hash
+        case.baseline_origin = origin
+        case.ready = True
+
+    return Outcome(baseline, {}, ready)
+
+
+def sensitivity(task: Task) -> Outcome:
+    """The measured map per layer and group, and the curvature map behind the bit plans."""
+    config = task.job.config
+    _, found = pipeline.sensitivity(
+        _cohort(task),
+        _classifier(task),
+        group_column=task.case.group_column,
+        scheme=task.case.scheme,
+        bits=tuple(config["bits"]),
+        images_per_group=MAP_IMAGES,
+        measured_images_per_group=config["images_per_group"],
+        seed=MAP_SEED,
+        cache=task.settings.cache,
+        work=task.work,
+        progress=task.progress,
+        cancel=task.cancel,
+    )
+    task.progress(Progress("budget", 0, 1, "Solving the plans of every size"))
+    # Solved here once, so that the budget page finds it ready.
+    curve = solve_curve(found, kept_parameters(task.case, found))
+    with atomic_path(task.work / CURVE_FILE) as part:
+        curve.to_parquet(part, index=False)
+    return Outcome(_files(task, MEASURED_FILE, SENSITIVITY_FILE, CURVE_FILE))
+
+
+def run(task: Task) -> Outcome:
+    """Plan, train, pack, and audit the packed file."""
+    case = task.case
+    config = RunConfig.from_json(task.job.config)
+    result = pipeline.run(
+        _cohort(task),
+        _classifier(task),
+        config,
+        group_column=case.group_column,
+        scheme=case.scheme,
+        limits=Limits.from_json(case.limits),
+        must_not_miss=tuple(case.must_not_miss),
+        source={key: case.cohort["source"][key] for key in _SOURCE_KEYS},
+        cache=task.settings.cache,
+        work=task.work,
+        progress=task.progress,
+        cancel=task.cancel,
+        sensitivity_map=_known_map(task, config),
+    )
+    size = result.audit["size"]
+    summary = {
+        "achieved_bits": size.get("bits_achieved"),
+        "bytes_packed": size["bytes_on_disk"],
+        "verdict": result.audit["verdict"],
+    }
+    required = (MODEL_FILE, PREDICTIONS_FILE, AUDIT_FILE)
+    return Outcome(_files(task, *required, optional=_OPTIONAL), summary)
+
+
+def saliency(task: Task) -> Outcome:
+    """Maps of the same images for the class that full precision decided for, before and after."""
+    assert task.parent is not None and task.parent.result_hash is not None
+    method, ids = task.job.config["method"], list(task.job.config["image_ids"])
+    cohort, before = _cohort(task), _classifier(task)
+    after = load_any(task.artefacts.path(task.parent.result_hash, MODEL_FILE))
+    data = training_data(
+        cohort,
+        before,
+        group_column=task.case.group_column,
+        scheme=task.case.scheme,
+        cache=task.settings.cache,
+        report=task.progress,
+        cancel=task.cancel,
+    )
+    position = {one: row for row, one in enumerate(cohort.table["id"])}
+    images = np.stack([data.images[position[one]] for one in ids])
+    targets = _decided(task, ids)
+    arrays = {"ids": np.array(ids), "targets": targets}
+    for place, (name, classifier) in enumerate((("before", before), ("after", after))):
+
+        def report(done: int, total: int, place: int = place) -> None:
+            _stop_if_asked(task)
+            step, steps = place * total + done, 2 * total
+            task.progress(Progress("saliency", step, steps, f"Map {step} of {steps}"))
+
+        found = attribute(
+            classifier,
+            images,
+            targets,
+            method,
+            batch_size=SALIENCY_BATCH,
+            progress=report,
+            cancel=task.cancel,
+        )
+        arrays[f"maps_{name}"] = found.maps
+        if found.completeness is not None:
+            arrays[f"completeness_{name}"] = found.completeness
+    with atomic_path(task.work / SALIENCY_FILE) as part, part.open("wb") as target:
+        np.savez_compressed(target, **arrays)
+    return Outcome(_files(task, SALIENCY_FILE))
+
+
+_SOURCE_KEYS = ("labels", "groups", "scheme", "split_seed")
+_OPTIONAL = (PLAN_FILE, SENSITIVITY_FILE, HISTORY_FILE)
+
+
+def _base_classifier(task: Task, cohort: Cohort) -> tuple[Path, Classifier]:
+    """The full-precision classifier of a new case in our own format."""
+    case, about = task.case, task.case.classifier
+    source = None
+    if case.classifier_hash is not None and about["file"]:
+        source = task.artefacts.path(case.classifier_hash, about["file"])
+    if source is not None and about["file"] == CLASSIFIER_FILE:
+        return source, load_classifier(source)
+    path = task.work / CLASSIFIER_FILE
+    if path.exists():
+        # A resumed job: the file is written only when it is complete.
+        return path, load_classifier(path)
+    if about["origin"] == "fit":
+        classifier = _fitted(task, cohort, source)
+    else:
+        assert source is not None
+        classifier = load_classifier(
+            source,
+            architecture=about["architecture"],
+            classes=cohort.classes,
+            size=about["size"],
+        )
+        classifier.name = about["name"]
+    save_classifier(classifier, path)
+    return path, classifier
+
+
+def _fitted(task: Task, cohort: Cohort, weights: Path | None) -> Classifier:
+    about = task.case.classifier
+    classifier = create(
+        about["architecture"],
+        cohort.classes,
+        weights=weights,
+        pretrained=about["download_weights"],
+        size=about["size"],
+        name=about["name"],
+    )
+    data = training_data(
+        cohort,
+        classifier,
+        group_column=task.case.group_column,
+        scheme=task.case.scheme,
+        cache=task.settings.cache,
+        report=task.progress,
+        cancel=task.cancel,
+    )
+    fit(
+        classifier,
+        data,
+        FitConfig(epochs=about["fit_epochs"]),
+        checkpoint=task.work / "fit.pt",
+        report=task.progress,
+        cancel=task.cancel,
+    )
+    return classifier
+
+
+def _known_map(task: Task, config: RunConfig) -> SensitivityMap | None:
+    """The curvature map of the case, if it is the very one that this run would compute."""
+    if config.seed != MAP_SEED or config.images_per_group != MAP_IMAGES:
+        return None
+    jobs = Jobs(task.store, task.settings)
+    rows = jobs.rows(kind=JobKind.SENSITIVITY, case_id=task.case.id, state=JobState.FINISHED)
+    for row in rows:
+        if row.result_hash and task.artefacts.has(row.result_hash, SENSITIVITY_FILE):
+            return SensitivityMap.load(task.artefacts.path(row.result_hash, SENSITIVITY_FILE))
+    return None
+
+
+def _decided(task: Task, ids: list[str]) -> np.ndarray:
+    """Class that the full-precision classifier decided for. Shapes: (N,) int64."""
+    assert task.parent is not None and task.parent.result_hash is not None
+    path = task.artefacts.path(task.parent.result_hash, PREDICTIONS_FILE)
+    predictions = Predictions.load(path)
+    codes = predictions.predicted_codes(FULL_PRECISION)
+    by_id = dict(zip(predictions.frame["id"], codes, strict=True))
+    return np.array([by_id[one] for one in ids], dtype=np.int64)
+
+
+def _cohort(task: Task) -> Cohort:
+    return load_cohort(task.settings.case_folder(task.case.id) / COHORT_FOLDER)
+
+
+def _classifier(task: Task) -> Classifier:
+    assert task.case.classifier_hash is not None
+    path = task.artefacts.path(task.case.classifier_hash, CLASSIFIER_FILE)
+    classifier = load_classifier(path)
+    if classifier.fingerprint != task.case.classifier["fingerprint"]:
+        raise ClassifierError(
+            "The classifier of this case is not the one that the case was made with. Make a new "
+            "case."
+        )
+    return classifier
+
+
+def _files(task: Task, *names: str, optional: tuple[str, ...] = ()) -> dict[str, Path]:
+    found = {name: task.work / name for name in names}
+    return found | {name: task.work / name for name in optional if (task.work / name).is_file()}
+
+
+def _stop_if_asked(task: Task) -> None:
+    if task.cancel():
+        raise Cancelled("Cancelled while computing saliency maps.")
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main(
+            {
+                JobKind.PREPARE: prepare,
+                JobKind.SENSITIVITY: sensitivity,
+                JobKind.RUN: run,
+                JobKind.SALIENCY: saliency,
+            }
+        )
+    )

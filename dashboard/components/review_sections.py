@@ -1,0 +1,168 @@
+"""Verdict table, decision form, export and log of the review page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.backend.views import ROLES, CaseView, DecisionKind, ReviewView, RunView
+from dashboard.components import chips, state, tables
+from dashboard.components.glossary import tip
+from dashboard.components.words import capital, escaped, margin_words, megabytes, when
+from fairquant_core.errors import FairQuantError
+
+DECISIONS = {
+    DecisionKind.PROPOSE: "Propose for approval",
+    DecisionKind.APPROVE: "Approve",
+    DecisionKind.REJECT: "Reject",
+    DecisionKind.REQUEST_CHANGES: "Ask for changes",
+    DecisionKind.WITHDRAW: "Withdraw the approval",
+}
+UNAUTHENTICATED = ":orange-badge[unauthenticated (local demo)]"
+
+
+def verdict_table(case: CaseView, review: ReviewView) -> None:
+    """The limit against every group, as words, not only as colours."""
+    limit = f"{case.limits.metric}: at most {margin_words(case.limits.margin)} lost"
+    rows = [
+        {
+            "Group": "**All photographs**" if row["group"] == "overall" else escaped(row["group"]),
+            capital(limit): chips.verdict_chip(row["verdict"]).markdown(),
+            "Why": escaped(row["sentence"]),
+        }
+        for _, row in review.verdicts.iterrows()
+    ]
+    st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Verdict per group")
+
+
+def sizes(case: CaseView, run: RunView, audit: dict[str, Any]) -> None:
+    """Bits asked and achieved, bytes on disk beside full precision."""
+    size = audit.get("size", {})
+    on_disk = size.get("bytes_on_disk") or run.bytes_packed or 0
+    full = size.get("bytes_full_precision") or 1e6 * case.classifier.megabytes
+    with st.grid(4):
+        st.metric("Bits asked", f"{run.bits:g}", border=True, help=tip("budget"))
+        achieved = run.achieved_bits
+        st.metric("Bits achieved", "-" if achieved is None else f"{achieved:.3f}", border=True)
+        st.metric("File on disk", megabytes(on_disk), border=True)
+        times = f"{full / on_disk:.1f} times" if on_disk else "-"
+        st.metric("Smaller by", times, border=True, help=f"Full precision: {megabytes(full)}")
+
+
+def decision_form(run: RunView, review: ReviewView) -> None:
+    """Who decides what, and why; the service checks everything again."""
+    st.subheader("Decide", anchor=False)
+    chips.REVIEWS[review.state].draw(tip("review"))
+    if not review.allowed:
+        st.caption("No decision is possible in this state.")
+        return
+    with st.form("decision", border=True):
+        person = st.text_input("Your name", key="person", persist_state="session")
+        role = st.selectbox("Your role", ROLES, format_func=capital, key="decision_role")
+        decision = st.radio(
+            "Decision",
+            list(review.allowed),
+            format_func=lambda kind: DECISIONS[kind],
+            key="decision_kind",
+        )
+        comment = st.text_area("Reasons", key="decision_comment", height=90)
+        override = None
+        if review.needs_override:
+            override = st.text_area(
+                "Override: why may it leave although a limit is not shown to be kept?",
+                key="decision_override",
+                height=90,
+                help=tip("override"),
+            )
+        if review.four_eyes:
+            st.caption("Four eyes: who started or proposed a run cannot approve it.")
+        sent = st.form_submit_button("Record the decision", type="primary", icon=":material/gavel:")
+    if sent:
+        _decide(run, person, role, decision, comment, override)
+
+
+def _decide(
+    run: RunView,
+    person: str,
+    role: str,
+    decision: DecisionKind,
+    comment: str,
+    override: str | None,
+) -> None:
+    try:
+        state.services().decide(
+            run.id,
+            person.strip(),
+            role,
+            decision.value,
+            comment.strip(),
+            (override or "").strip() or None,
+        )
+    except FairQuantError as error:
+        st.error(escaped(str(error)))
+        return
+    st.toast("The decision is recorded.", icon=":material/check:")
+    st.rerun()
+
+
+def export(run: RunView, review: ReviewView) -> None:
+    """The bundle of an approved run, or the reason why there is none."""
+    st.subheader("Export", anchor=False)
+    if not review.may_export:
+        st.warning(escaped(review.why_not), icon=":material/lock:")
+        return
+    try:
+        path = state.services().export(run.id, person=st.session_state.get("person", ""))
+    except FairQuantError as error:
+        st.error(escaped(str(error)))
+        return
+    st.download_button(
+        f"Download the bundle ({megabytes(path.stat().st_size)})",
+        path.read_bytes,
+        file_name=path.name,
+        mime="application/zip",
+        type="primary",
+        icon=":material/download:",
+        key="bundle",
+        on_click="ignore",
+    )
+    st.caption(
+        "Packed weights, bit plan, predictions, audit and a manifest of SHA-256 sums. Check it "
+        f"with: `python -m fairquant_core verify {path.name}`"
+    )
+
+
+def decisions(review: ReviewView) -> None:
+    """What people decided so far, newest first."""
+    st.subheader("Decisions so far", anchor=False)
+    if not review.decisions:
+        st.caption("Nobody has decided yet.")
+    for entry in reversed(review.decisions):
+        with st.container(border=True, gap="xsmall"):
+            mark = "" if entry.authenticated else f" {UNAUTHENTICATED}"
+            who = f"{escaped(entry.person)}, {escaped(entry.role)}"
+            st.markdown(f"**{DECISIONS[entry.decision]}** · {who}{mark}")
+            st.caption(when(entry.time))
+            if entry.comment:
+                st.markdown(escaped(entry.comment))
+            if entry.override:
+                st.markdown(f":orange-badge[override] {escaped(entry.override)}")
+
+
+def hashes(review: ReviewView) -> None:
+    """The sums a decision is bound to; a changed byte voids it."""
+    tables.hashes(review.hashes)
+
+
+def audit_log() -> None:
+    """The append-only log with the result of checking its chain."""
+    problems = state.services().verify_log()
+    if problems:
+        for text in problems:
+            st.error(escaped(text))
+    else:
+        st.success("The hash chain of the log is intact.", icon=":material/link:")
+    frame = state.services().audit_log()
+    tables.table(frame.iloc[::-1], "Audit log", "audit_log")

@@ -1,0 +1,161 @@
+"""Controls and values of the sensitivity page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.backend.views import CaseView, JobState, RunView
+from dashboard.components import state
+from dashboard.components.charts import sensitivity as charts
+from dashboard.components.glossary import tip
+from dashboard.components.header import run_label
+from dashboard.components.words import escaped
+from fairquant_core.errors import FairQuantError
+from fairquant_core.quantization.catalogue import MENU
+from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+
+SHORTLIST = 16
+"""Layers shown at first: they fit on one screen with readable numbers."""
+
+MOST, ALL = f"the {SHORTLIST} that matter most", "all layers"
+DEFAULT_IMAGES = 60
+DEFAULT_WIDTHS = (2, 4)
+"""Two widths measure in under a minute on the demo; the prediction covers all the others."""
+
+Maps = tuple[MeasuredMap, SensitivityMap]
+
+
+def chosen(measured: MeasuredMap, predicted: SensitivityMap) -> tuple[int, str]:
+    """Width and measure as the controls below the figure stand (drawn later on the page)."""
+    measure = st.session_state.get("sensitivity_measure") or "accuracy"
+    menu = widths(measured, predicted, measure)
+    wanted = st.session_state.get("sensitivity_bits")
+    bits = wanted if wanted in menu else (4 if 4 in menu else menu[0])
+    return bits, measure
+
+
+def widths(measured: MeasuredMap, predicted: SensitivityMap, measure: str) -> list[int]:
+    """Widths that this measure can show."""
+    menu = predicted.menu if measure == "predicted" else measured.menu
+    return [width for width in menu if width > 0]
+
+
+def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
+    """Choose width, measure and how many layers are shown."""
+    bits, measure = chosen(measured, predicted)
+    st.session_state["sensitivity_bits"] = bits
+    st.session_state["sensitivity_measure"] = measure
+    with st.container(horizontal=True, gap="large"):
+        st.segmented_control(
+            "Squeeze each layer to … bits",
+            widths(measured, predicted, measure),
+            required=True,
+            key="sensitivity_bits",
+            help=tip("bits"),
+        )
+        st.segmented_control(
+            "Show",
+            list(charts.MEASURES),
+            format_func=lambda name: charts.MEASURES[name],
+            required=True,
+            key="sensitivity_measure",
+            help=tip("sensitivity"),
+        )
+        if len(predicted.layers) > SHORTLIST:
+            st.segmented_control(
+                "Layers", [MOST, ALL], default=MOST, required=True, key="sensitivity_shown"
+            )
+
+
+def values(maps: Maps, bits: int, measure: str) -> pd.DataFrame:
+    """[layer, group, value, ...] with larger = worse, measured or predicted."""
+    measured, predicted = maps
+    if measure == "predicted":
+        return predicted.layer_frame(bits).rename(columns={"damage": "value"})
+    return charts.measured_values(measured.frame, bits, measure)
+
+
+def shown_layers(frame: pd.DataFrame, layers: Sequence[str]) -> list[str]:
+    """Layers in the heatmap: the shortlist or all, in the network's order."""
+    if len(layers) <= SHORTLIST or st.session_state.get("sensitivity_shown") == ALL:
+        return [layer for layer in layers if layer in set(frame["layer"])]
+    return charts.shortlist(frame, layers, SHORTLIST)
+
+
+def worst_layer(frame: pd.DataFrame, layers: Sequence[str]) -> str:
+    """The layer that costs some known group most; the picker starts there."""
+    rows = frame[frame["group"] != "unknown"]
+    return str(rows.loc[rows["value"].idxmax(), "layer"]) if len(rows) else layers[0]
+
+
+def layer_rows(maps: Maps, layer: str, measure: str) -> pd.DataFrame:
+    """[bits, group, value, low, high] of one layer over all widths."""
+    measured, predicted = maps
+    parts = []
+    for bits in widths(measured, predicted, measure):
+        frame = values(maps, bits, measure)
+        parts.append(frame[frame["layer"] == layer].assign(bits=bits))
+    rows = pd.concat(parts, ignore_index=True)
+    for column in ("low", "high"):
+        if column not in rows:
+            # A prediction has no interval; missing ends draw no arms.
+            rows[column] = float("nan")
+    return rows[["bits", "group", "value", "low", "high"]]
+
+
+def plan_of_run(run: RunView | None) -> tuple[pd.DataFrame | None, str]:
+    """[layer, bits] of the selected run, with its name; None without a finished run."""
+    if run is None or run.state != JobState.FINISHED:
+        return None, ""
+    bits = state.services().bits_trajectory(run.id)
+    if bits.empty:
+        return None, ""
+    last = bits[bits["epoch"] == bits["epoch"].max()]
+    return last[["layer", "bits"]], run_label(run)
+
+
+def reading(measure: str, plan_name: str) -> str:
+    """How to read the figure, in one line."""
+    text = {
+        "accuracy": "Each number: points of accuracy that the group loses when this layer alone is "
+        "squeezed. Measured on photographs the classifier was not trained on.",
+        "loss": "Each number: rise of the group's mean loss (nats) when this layer alone is "
+        "squeezed. It sees small harm before a decision flips.",
+        "predicted": "Each number: rise of the group's loss (nats) predicted from the curvature on "
+        "training photographs. The bit plan is made from these.",
+    }[measure]
+    if measure != "predicted":
+        text += " Few photographs of a group make its numbers uncertain: see the intervals below."
+    return text + (f" Right: bits of {escaped(plan_name)}." if plan_name else "")
+
+
+def start(case: CaseView) -> None:
+    """Start the measurement."""
+    left, right = st.columns(2)
+    bits = left.pills(
+        "Widths to measure",
+        list(MENU),
+        selection_mode="multi",
+        default=list(DEFAULT_WIDTHS),
+        key="measure_bits",
+        help="Every layer is squeezed to each of these widths, one at a time.",
+    )
+    images = right.number_input(
+        "Photographs per group at most", 10, 2000, DEFAULT_IMAGES, step=10, key="measure_images"
+    )
+    pressed = st.button(
+        "Measure the layers", type="primary", icon=":material/straighten:", disabled=not bits
+    )
+    if pressed:
+        try:
+            state.services().request_sensitivity(
+                case.id, bits=tuple(sorted(bits)), images_per_group=int(images)
+            )
+        except FairQuantError as error:
+            st.error(escaped(str(error)))
+            return
+        state.services().ensure_worker()
+        st.rerun()

@@ -1,0 +1,95 @@
+"""The guard, beside a healthy torchvision, a broken one, none, and the one installed here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ASK = """
+import sys, torch
+from fairquant_core.models.torchvision_guard import ensure_torchvision
+print("needed", ensure_torchvision())
+print("again", ensure_torchvision())
+print("defined", hasattr(torch.ops.torchvision, "nms"), hasattr(torch.ops.torchvision, "qnms"))
+print("imported", "torchvision" in sys.modules)
+"""
+
+HEALTHY = {"__init__.py": "VERSION = 1\n"}
+# Like the real package: a submodule is imported first, then a missing operator is described.
+BROKEN = {
+    "__init__.py": "from . import first, describe\n",
+    "first.py": "",
+    "describe.py": (
+        "import torch\n"
+        "@torch.library.register_fake('torchvision::nms')\n"
+        "def nms(dets, scores, iou_threshold):\n"
+        "    return dets\n"
+    ),
+}
+
+
+def ask(path: Path | None, code: str = ASK) -> subprocess.CompletedProcess[str]:
+    """Run in a fresh interpreter; folders in `path` are found before the installed packages."""
+    start = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
+    return subprocess.run(
+        [sys.executable, "-c", start + code], capture_output=True, text=True, check=False
+    )
+
+
+def package(folder: Path, files: dict[str, str]) -> Path:
+    (folder / "torchvision").mkdir()
+    for name, content in files.items():
+        (folder / "torchvision" / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def test_a_healthy_torchvision_is_left_alone(tmp_path: Path) -> None:
+    result = ask(package(tmp_path, HEALTHY))
+    assert result.stdout.splitlines() == [
+        "needed False",
+        "again False",
+        "defined False False",
+        "imported True",
+    ], result.stderr
+
+
+def test_a_torchvision_without_operators_is_imported(tmp_path: Path) -> None:
+    result = ask(package(tmp_path, BROKEN))
+    assert result.stdout.splitlines() == [
+        "needed True",
+        "again True",
+        "defined True True",
+        "imported True",
+    ], result.stderr
+
+
+def test_another_failure_is_not_hidden(tmp_path: Path) -> None:
+    result = ask(package(tmp_path, {"__init__.py": "raise RuntimeError('something else')\n"}))
+    assert "RuntimeError: something else" in result.stderr
+
+
+def test_a_torchvision_that_stays_broken_is_named(tmp_path: Path) -> None:
+    files = BROKEN | {"describe.py": BROKEN["describe.py"].replace("::nms", "::roi_align")}
+    result = ask(package(tmp_path, files))
+    assert "ClassifierError: torchvision cannot be imported beside this torch" in result.stderr
+
+
+def test_no_torchvision_at_all(tmp_path: Path) -> None:
+    # None in sys.modules is how Python marks a package that must not be found.
+    hide = "import sys; sys.modules['torchvision'] = None\n"
+    result = ask(None, hide + ASK)
+    assert result.stdout.splitlines()[:2] == ["needed False", "again False"], result.stderr
+
+
+@pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_the_installed_torchvision_and_timm_work_together() -> None:
+    plain = ask(None, "import torchvision")
+    result = ask(None, ASK + "import timm; print(len(timm.list_models()) > 100)")
+    lines = result.stdout.splitlines()
+    broken = plain.returncode != 0
+    assert lines[0] == f"needed {broken}", result.stderr
+    assert lines[3:] == ["imported True", "True"], result.stderr

@@ -1,0 +1,161 @@
+"""The whole pipeline without a browser, by the commands that a person types."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fairquant_core.audit.predictions import Predictions
+from fairquant_core.command_line import main
+from fairquant_core.export.bundle import write_bundle
+from fairquant_core.models.checkpoint import load_classifier, read_description
+from fairquant_core.quantization.plan import BitPlan
+
+ARCHITECTURE = "mobilenetv3_small_050"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_cohort_folder: Path) -> Path:
+    """A folder with a fitted classifier and one finished BAQ run."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("work")
+    common = ["--cohort", str(small_cohort_folder), "--cache", str(folder / "cache"), "--quiet"]
+    fitting = ["fit", *common, "--architecture", ARCHITECTURE, "--size", "32", "--epochs", "3"]
+    assert main([*fitting, "--batch-size", "16", "--out", str(folder / "full.safetensors")]) == 0
+    running = ["run", *common, "--classifier", str(folder / "full.safetensors"), "--epochs", "2"]
+    options = ["--groups", "fitzpatrick", "--labels", "label", "--method", "baq", "--bits", "4.0"]
+    assert main([*running, *options, "--batch-size", "16", "--out", str(folder / "run")]) == 0
+    return folder
+
+
+def test_run_writes_all_its_files(place: Path) -> None:
+    names = {path.name for path in (place / "run").iterdir()}
+    assert names == {
+        "model.safetensors",
+        "plan.json",
+        "sensitivity.npz",
+        "predictions.parquet",
+        "audit.json",
+        "epochs.json",
+    }
+
+
+def test_budget_is_met_and_the_file_is_small(place: Path) -> None:
+    plan = BitPlan.from_json(json.loads((place / "run" / "plan.json").read_text()))
+    assert 3.98 <= plan.average_bits <= 4.0
+    size = json.loads((place / "run" / "audit.json").read_text())["size"]
+    assert size["bytes_on_disk"] == (place / "run" / "model.safetensors").stat().st_size
+    assert size["bits_achieved"] == pytest.approx(plan.average_bits)
+    # Beyond the ideal size: the table of tensors (about 100 bytes each, norms included).
+    assert size["bytes_on_disk"] - size["bytes_ideal"] < 800 * len(plan.layers)
+
+
+def test_evaluate_gives_exactly_the_audited_predictions(
+    place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = place / "again.parquet"
+    arguments = ["evaluate", "--model", str(place / "run"), "--cohort", str(small_cohort_folder)]
+    assert main([*arguments, "--out", str(out), "--cache", str(place / "cache"), "--quiet"]) == 0
+    assert "locked audit split" in capsys.readouterr().out
+    again, audited = Predictions.load(out), Predictions.load(place / "run" / "predictions.parquet")
+    audited = audited.part("audit")
+    assert again.frame["id"].tolist() == audited.frame["id"].tolist()
+    assert np.array_equal(again.probabilities("candidate"), audited.probabilities("candidate"))
+
+
+def test_evaluate_reads_a_bundle_and_refuses_a_damaged_one(
+    place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = place / "bundle.zip"
+    write_bundle(bundle, {"model.safetensors": place / "run" / "model.safetensors"}, {})
+    assert main(["verify", str(bundle)]) == 0
+    arguments = ["evaluate", "--model", str(bundle), "--cohort", str(small_cohort_folder)]
+    common = ["--cache", str(place / "cache"), "--quiet"]
+    assert main([*arguments, *common, "--out", str(place / "b.csv")]) == 0
+    assert len(pd.read_csv(place / "b.csv")) > 20
+    damaged = bytearray(bundle.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    bundle.write_bytes(bytes(damaged))
+    assert main(["verify", str(bundle)]) == 1
+    assert main([*arguments, *common]) == 2
+    assert "does not verify" in capsys.readouterr().err
+
+
+def test_another_cohort_is_scored_whole(
+    place: Path, small_cohort_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight images with one class are too few to split but enough to score."""
+    table = pd.read_csv(small_cohort_folder / "table.csv").iloc[::2].head(8)
+    (tmp_path / "images").symlink_to(small_cohort_folder / "images")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    arguments = ["evaluate", "--model", str(place / "run"), "--cohort", str(tmp_path)]
+    assert main([*arguments, "--cache", str(place / "cache"), "--quiet"]) == 0
+    assert "8 images (all images: this is not the cohort" in capsys.readouterr().out
+
+
+def test_audit_split_was_not_used_for_training(place: Path, small_cohort_folder: Path) -> None:
+    origin = read_description(place / "full.safetensors")["origin"]
+    audit = json.loads((place / "run" / "audit.json").read_text())
+    assert origin["cohort"] == audit["cohort"]["fingerprint"]
+    frame = Predictions.load(place / "run" / "predictions.parquet").frame
+    assert set(frame["split"]) == {"validation", "audit"}
+    patients = pd.read_csv(small_cohort_folder / "table.csv").set_index("id")["patient"]
+    by_split = frame.groupby("split")["id"].apply(lambda ids: set(patients[ids]))
+    assert not by_split["audit"] & by_split["validation"]
+
+
+def test_packed_file_loads_as_a_classifier(place: Path) -> None:
+    classifier = load_classifier(place / "run" / "model.safetensors")
+    assert classifier.classes == ("benign", "malignant")
+    assert classifier.architecture == ARCHITECTURE
+
+
+def test_sensitivity_prints_a_row_per_layer(
+    place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["sensitivity", "--classifier", str(place / "full.safetensors")]
+    common = ["--cohort", str(small_cohort_folder), "--cache", str(place / "cache"), "--quiet"]
+    assert main([*arguments, *common, "--bits", "3", "--out", str(place / "map")]) == 0
+    out = capsys.readouterr().out
+    assert "conv_stem" in out and "FST V-VI" in out
+    assert (place / "map" / "measured.parquet").exists()
+
+
+BAD = [
+    (["--bits", "1.5"], "A budget of 1.5 bits"),
+    (["--bits", "2.5", "--method", "uniform_qat"], "needs a whole number of bits"),
+    (["--groups", "skin"], "skin"),
+    (["--classifier", "nowhere.safetensors"], "not found"),
+    (["--batch-size", "2"], "smaller than the number of groups"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(case[0]) for case in BAD])
+def test_bad_input_is_one_clear_line_and_leaves_nothing_half_written(
+    place: Path,
+    small_cohort_folder: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    common = ["--cohort", str(small_cohort_folder), "--cache", str(place / "cache"), "--quiet"]
+    base = ["run", "--classifier", str(place / "full.safetensors"), *common, "--out", str(out)]
+    assert main([*base, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not list(out.glob("*.part")) and not (out / "model.safetensors").exists()
+
+
+def test_zip_without_a_model_is_named(tmp_path: Path, small_cohort_folder: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("readme.txt", "nothing")
+    arguments = ["evaluate", "--model", str(tmp_path / "other.zip")]
+    assert main([*arguments, "--cohort", str(small_cohort_folder), "--quiet"]) == 2

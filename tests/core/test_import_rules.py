@@ -1,0 +1,170 @@
+"""The house's import rules: data flows upwards, the core knows no screen, the web process knows no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE, DASHBOARD = ROOT / "fairquant_core", ROOT / "dashboard"
+HEAVY = ("torch", "timm", "captum", "torchvision")
+
+FLOORS = {
+    "errors": 0,
+    "files": 0,
+    "progress": 0,
+    "data": 1,
+    "models": 2,
+    "quantization": 3,
+    "audit": 3,
+    "explain": 4,
+    "export": 5,
+    "scoring": 6,
+    "pipeline": 7,
+    "command_arguments": 7,
+    "command_line": 8,
+    "__main__": 9,
+    "__init__": 10,
+}
+
+NEEDS_TORCH = {
+    "fairquant_core/__main__.py",
+    "fairquant_core/pipeline.py",
+    "fairquant_core/scoring.py",
+    "fairquant_core/data/batches.py",
+    "fairquant_core/explain/saliency.py",
+    "fairquant_core/explain/cam_layer.py",
+    "fairquant_core/export/checkpoint.py",
+    *(
+        f"fairquant_core/quantization/{name}.py"
+        for name in (
+            "compressed",
+            "fitting",
+            "layers",
+            "methods",
+            "objective",
+            "quantizer",
+            "sensitivity",
+            "training",
+        )
+    ),
+    *(str(path.relative_to(ROOT)) for path in CORE.glob("models/*.py") if path.stem != "__init__"),
+    "dashboard/backend/job.py",
+}
+
+
+def modules(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+@lru_cache
+def imports(path: Path) -> set[str]:
+    """Every module imported anywhere in a file, except for type checking only."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", modules(CORE), ids=name_of)
+def test_core_imports_only_what_lies_below(path: Path) -> None:
+    own = path.relative_to(CORE).with_suffix("").parts[0]
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top not in ("streamlit", "plotly", "dashboard", "sqlalchemy"), f"{path}: {name}"
+        if top == "fairquant_core" and "." in name:
+            other = name.split(".")[1]
+            if other in FLOORS and other != own:
+                assert FLOORS[other] < FLOORS[own], f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(DASHBOARD / "backend"), ids=name_of)
+def test_backend_knows_no_screen(path: Path) -> None:
+    for name in imports(path):
+        assert name.split(".")[0] not in ("streamlit", "plotly"), f"{path}: {name}"
+        assert not name.startswith(("dashboard.components", "dashboard.app"))
+
+
+@pytest.mark.parametrize("path", modules(DASHBOARD / "app_pages"), ids=name_of)
+def test_pages_call_services_and_components_only(path: Path) -> None:
+    for name in imports(path):
+        if name.split(".")[0] == "dashboard" and name != "dashboard":
+            part = name.split(".")[1]
+            allowed = part in ("components", "app_pages") or name.startswith(
+                ("dashboard.backend.services", "dashboard.backend.views")
+            )
+            assert allowed or name == "dashboard.backend", f"{path}: {name}"
+
+
+def test_there_are_no_circles() -> None:
+    files = {name_of(path): path for path in modules(CORE) + modules(DASHBOARD)}
+    graph = {
+        name: {other for other in files if other != name and other in imports(path)}
+        for name, path in files.items()
+    }
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in done:
+            return
+        for other in graph[name]:
+            walk(other, (*trail, name))
+        done.add(name)
+
+    # Imports inside functions are how a lazy import breaks a circle; the packages' own files have none.
+    for name in graph:
+        walk(name, ())
+
+
+def test_everything_but_the_named_modules_is_free_of_torch() -> None:
+    """One fresh process imports them all, as the web process does."""
+    light = [
+        name_of(path)
+        for path in modules(CORE) + modules(DASHBOARD)
+        if str(path.relative_to(ROOT)) not in NEEDS_TORCH
+        and path.parent.name != "app_pages"
+        and path.name != "app.py"
+    ]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = [h for h in {HEAVY!r} if h in sys.modules]\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", modules(CORE) + modules(DASHBOARD), ids=name_of)
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", modules(DASHBOARD), ids=name_of)
+def test_no_raw_html(path: Path) -> None:
+    assert "unsafe_allow_html" not in path.read_text(encoding="utf-8")

@@ -1,0 +1,210 @@
+"""A small real case and results as the worker would leave them, made without torch.
+
+Images are coloured squares, the classifier is a safetensors file with the right description,
+predictions are drawn at random; everything is computed and stored by the code that the application
+uses.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from safetensors.numpy import save_file
+from sqlalchemy.orm import Session
+
+from dashboard.backend.budget import kept_parameters, solve_curve
+from dashboard.backend.cases import COHORT_FOLDER
+from dashboard.backend.evidence import AUDIT_FILE, MODEL_FILE, PLAN_FILE, PREDICTIONS_FILE
+from dashboard.backend.new_case import hash_images
+from dashboard.backend.schema import Case
+from dashboard.backend.services import Services
+from dashboard.backend.views import NewCase
+from fairquant_core.audit.criteria import Limits
+from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.summary import audit_summary
+from fairquant_core.quantization.sensitivity_map import (
+    MEASURED_COLUMNS,
+    MeasuredMap,
+    SensitivityMap,
+)
+
+CLASSES = ("benign", "malignant")
+CHANNELS, WEIGHTS = 8, 9
+
+
+def write_cohort(
+    folder: Path, images: int = 120, groups: tuple[str, ...] = ("1", "3", "6")
+) -> Path:
+    """A table with its own ids, and one picture per row."""
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(images):
+        file = f"images/{number:04d}.png"
+        Image.new("RGB", (8, 8), (number % 256, 90, 60)).save(folder / file)
+        rows.append(
+            {
+                "id": f"image-{number:04d}",
+                "file": file,
+                "label": CLASSES[number % 3 == 0],
+                "patient": f"p{number // 2}",
+                "fitzpatrick": groups[(number // 2) % len(groups)],
+                "sex": "female" if number % 4 < 2 else "male",
+            }
+        )
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    return folder
+
+
+def write_classifier(path: Path, classes: tuple[str, ...] = CLASSES) -> Path:
+    """Weights with the description that our own files carry."""
+    about = {
+        "format": "fairquant-classifier",
+        "version": 1,
+        "name": "Small classifier",
+        "architecture": "resnet18",
+        "classes": list(classes),
+        "fingerprint": "ab" * 32,
+    }
+    tensors = {
+        "conv.weight": np.ones((CHANNELS, WEIGHTS), np.float32),
+        "conv.bias": np.zeros(CHANNELS, np.float32),
+    }
+    save_file(tensors, str(path), metadata={"fairquant": json.dumps(about)})
+    return path
+
+
+def make_case(services: Services, folder: Path, **changes: Any) -> str:
+    """Create a case as the form does."""
+    if not (folder / "cohort").exists():
+        write_cohort(folder / "cohort")
+        write_classifier(folder / "model.safetensors")
+    values: dict[str, Any] = {
+        "title": "Coloured squares",
+        "cohort_folder": folder / "cohort",
+        "group_column": "fitzpatrick",
+        "classifier_path": folder / "model.safetensors",
+        "scheme": "fst3",
+        "must_not_miss": ("malignant",),
+        "limits": Limits(margin=0.3, minimum_images=5),
+    }
+    return services.create_case(NewCase(**{**values, **changes}))
+
+
+def _predictions(services: Services, case_id: str, models: dict[str, float]) -> Predictions:
+    """Random probabilities; each model is right in about the given share of the images."""
+    table = services.cohort_table(case_id).drop(columns=["group"])
+    table = table[table["split"] != "train"].reset_index(drop=True)
+    codes = np.array([CLASSES.index(label) for label in table["label"]])
+    luck = np.random.default_rng(0).random(len(table))
+    scored = {}
+    for model, share in models.items():
+        right = luck < share
+        chosen = np.where(right, codes, 1 - codes)
+        scored[model] = np.where(np.eye(2, dtype=bool)[chosen], 0.8, 0.2).astype(np.float32)
+    return Predictions.build(table, CLASSES, scored)
+
+
+def finish_prepare(services: Services, case_id: str, folder: Path) -> None:
+    """Do what the "prepare" job does to the store."""
+    job_id = services.case(case_id).prepare_job
+    assert job_id is not None
+    cohort = hash_images(services.settings.case_folder(case_id) / COHORT_FOLDER)
+    path = folder / "baseline.parquet"
+    _predictions(services, case_id, {"full precision": 0.85}).save(path)
+    artefact = services._artefacts.publish({PREDICTIONS_FILE: path})
+
+    def ready(_: Session, case: Case) -> None:
+        case.ready = True
+        case.baseline_hash = artefact
+        case.baseline_origin = "Computed by a test."
+        case.cohort = {**case.cohort, "fingerprint": cohort.fingerprint}
+
+    _finish(services, job_id, artefact, {}, ready)
+
+
+def finish_run(services: Services, run_id: str, folder: Path, candidate: float = 0.85) -> None:
+    """Do what the "run" job does; `candidate` is how often the compressed model is right."""
+    run = services.run(run_id)
+    case = services.case(run.case_id)
+    predictions = _predictions(
+        services,
+        run.case_id,
+        {"full precision": 0.85, "candidate": candidate, "uniform 4-bit": 0.7},
+    )
+    predictions.save(folder / PREDICTIONS_FILE)
+    audit = audit_summary(
+        predictions,
+        group_column=case.group_column,
+        scheme=case.scheme,
+        limits=case.limits,
+        must_not_miss=case.must_not_miss,
+        resamples=50,
+    )
+    (folder / AUDIT_FILE).write_text(json.dumps(audit))
+    (folder / MODEL_FILE).write_bytes(f"weights of {run_id}".encode())
+    (folder / PLAN_FILE).write_text("{}")
+    names = (PREDICTIONS_FILE, AUDIT_FILE, MODEL_FILE, PLAN_FILE)
+    artefact = services._artefacts.publish({name: folder / name for name in names})
+    summary = {"achieved_bits": 3.99, "bytes_packed": 1234, "verdict": audit["verdict"]}
+    _finish(services, run_id, artefact, summary)
+
+
+def finish_sensitivity(services: Services, job_id: str, folder: Path) -> None:
+    """Store a map of one layer with eight channels."""
+    groups = services.case(services.job(job_id).case_id).groups
+    menu = (2, 3, 4, 5, 6, 7, 8)
+    scale = 1.0 + np.arange(len(groups))[:, None, None] + np.arange(CHANNELS)[None, :, None] / 10
+    damage = (scale * 4.0 ** -np.array(menu)[None, None, :]).astype(np.float32)
+    sensitivity = SensitivityMap(
+        "fisher",
+        groups,
+        dict.fromkeys(groups, 30),
+        menu,
+        ("conv",),
+        np.full(CHANNELS, WEIGHTS),
+        np.zeros(CHANNELS, int),
+        damage,
+    )
+    sensitivity.save(folder / "sensitivity.npz")
+    row = dict.fromkeys(MEASURED_COLUMNS, 0.0) | {"layer": "conv", "bits": 4, "n": 30}
+    MeasuredMap(pd.DataFrame([row | {"group": group} for group in groups])).save(
+        folder / "measured.parquet"
+    )
+    case = services._cases.row(services.job(job_id).case_id)
+    curve = solve_curve(sensitivity, kept_parameters(case, sensitivity))
+    curve.to_parquet(folder / "curve.parquet", index=False)
+    names = ("sensitivity.npz", "measured.parquet", "curve.parquet")
+    artefact = services._artefacts.publish({name: folder / name for name in names})
+    _finish(services, job_id, artefact, {})
+
+
+def finish_saliency(services: Services, job_id: str, folder: Path) -> None:
+    """Store maps of noise."""
+    job = services.job(job_id)
+    ids = job.config["image_ids"]
+    maps = np.random.default_rng(0).random((len(ids), 28, 28)).astype(np.float32)
+    np.savez(
+        folder / "saliency.npz",
+        ids=np.array(ids),
+        maps_before=maps,
+        maps_after=maps[:, ::-1],
+        completeness_before=np.zeros(len(ids), np.float32),
+        completeness_after=np.zeros(len(ids), np.float32),
+    )
+    artefact = services._artefacts.publish({"saliency.npz": folder / "saliency.npz"})
+    _finish(services, job_id, artefact, {})
+
+
+def _finish(
+    services: Services, job_id: str, artefact: str, summary: dict[str, Any], also: Any = None
+) -> None:
+    claimed = services._jobs.claim("a test")
+    while claimed is not None and claimed.id != job_id:
+        claimed = services._jobs.claim("a test")
+    assert claimed is not None, f"{job_id} was not waiting"
+    assert services._jobs.finish(job_id, claimed.attempt, artefact, summary, also)

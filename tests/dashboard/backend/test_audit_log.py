@@ -1,0 +1,129 @@
+"""The log: every way of rewriting history is found."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dashboard.backend.audit_log import AuditLog
+from dashboard.backend.settings import Settings
+from dashboard.backend.store import Store
+
+
+@pytest.fixture
+def log(store: Store, settings: Settings) -> AuditLog:
+    log = AuditLog(store, settings.data_folder)
+    for number in range(5):
+        log.record("propose", f"run-{number}", person="Rosa", role="auditor", details={"n": number})
+    return log
+
+
+def rewrite(settings: Settings, *statements: str) -> None:
+    """Change the database behind the application's back."""
+    connection = sqlite3.connect(settings.data_folder / "store.sqlite3")
+    with connection:
+        for name in ("update", "delete"):
+            connection.execute(f"DROP TRIGGER audit_log_no_{name}")
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_an_honest_log_verifies(log: AuditLog) -> None:
+    assert log.problems() == []
+    frame = log.frame()
+    assert frame["sequence"].tolist() == [1, 2, 3, 4, 5]
+    assert frame["hash"].is_unique
+
+
+def test_an_empty_log_verifies(store: Store, settings: Settings) -> None:
+    assert AuditLog(store, settings.data_folder).problems() == []
+
+
+@pytest.mark.parametrize("column", ["time", "action", "person", "role", "subject", "details"])
+def test_an_edit_is_found(log: AuditLog, settings: Settings, column: str) -> None:
+    rewrite(settings, f"UPDATE audit_log SET {column} = 'other' WHERE sequence = 3")
+    assert log.problems() == ["Entry 3 was edited: its content does not fit its hash."]
+
+
+def test_a_removal_in_the_middle_is_found(log: AuditLog, settings: Settings) -> None:
+    rewrite(settings, "DELETE FROM audit_log WHERE sequence = 3")
+    assert any("Entry 3 is missing" in problem for problem in log.problems())
+
+
+def test_a_removal_that_renumbers_is_found(log: AuditLog, settings: Settings) -> None:
+    rewrite(
+        settings,
+        "DELETE FROM audit_log WHERE sequence = 3",
+        "UPDATE audit_log SET sequence = 3 WHERE sequence = 4",
+        "UPDATE audit_log SET sequence = 4 WHERE sequence = 5",
+    )
+    assert log.problems()
+
+
+def test_a_cut_off_end_is_found(log: AuditLog, settings: Settings) -> None:
+    rewrite(settings, "DELETE FROM audit_log WHERE sequence > 3")
+    assert log.problems() == ["The last entries were removed: 5 were written, 3 are there."]
+
+
+def test_an_emptied_log_is_found(log: AuditLog, settings: Settings) -> None:
+    rewrite(settings, "DELETE FROM audit_log")
+    assert log.problems()
+
+
+def test_a_new_order_is_found(log: AuditLog, settings: Settings) -> None:
+    rewrite(
+        settings,
+        "UPDATE audit_log SET sequence = 90 WHERE sequence = 2",
+        "UPDATE audit_log SET sequence = 2 WHERE sequence = 3",
+        "UPDATE audit_log SET sequence = 3 WHERE sequence = 90",
+    )
+    assert log.problems()
+
+
+def test_an_edit_with_a_matching_hash_breaks_the_chain(
+    log: AuditLog, settings: Settings, store: Store
+) -> None:
+    """Somebody who knows the recipe recomputes one hash; the next entry gives it away."""
+    from dashboard.backend.audit_log import entry_hash
+
+    entry = log.entries()[2]
+    entry.person = "Mallory"
+    rewrite(
+        settings,
+        f"UPDATE audit_log SET person = 'Mallory', hash = '{entry_hash(entry)}' WHERE sequence = 3",
+    )
+    assert log.problems() == [
+        "Entry 4 does not follow the entry before it: one was removed, added or moved."
+    ]
+
+
+def test_the_database_itself_refuses_edits(log: AuditLog, settings: Settings) -> None:
+    connection = sqlite3.connect(settings.data_folder / "store.sqlite3")
+    for statement in ("UPDATE audit_log SET person = 'x'", "DELETE FROM audit_log"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"), connection:
+            connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize("content", [None, "{}", "not json"])
+def test_a_missing_or_damaged_anchor_is_said(
+    log: AuditLog, settings: Settings, content: str | None
+) -> None:
+    head: Path = settings.data_folder / "audit_log.head"
+    if content is None:
+        head.unlink()
+    else:
+        head.write_text(content)
+    assert any("audit_log.head" in problem for problem in log.problems())
+
+
+def test_an_anchor_that_lags_behind_is_no_problem(log: AuditLog, settings: Settings) -> None:
+    """A crash between the commit and the anchor leaves the anchor one entry behind."""
+    head = settings.data_folder / "audit_log.head"
+    earlier = head.read_text()
+    log.record("export", "run-9")
+    head.write_text(earlier)
+    assert log.problems() == []

@@ -1,0 +1,197 @@
+"""Runs, sensitivity, budget, comparison and saliency as pages read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboard.backend.services import Services
+from dashboard.backend.views import JobState, ReviewState
+from fairquant_core.errors import FairQuantError
+from tests.dashboard.backend.made_results import (
+    finish_prepare,
+    finish_run,
+    finish_saliency,
+    finish_sensitivity,
+    make_case,
+)
+
+
+def test_identical_runs_are_one_run(services: Services, ready_case: str) -> None:
+    first = services.start_run(ready_case, {"method": "baq", "bits": 3.0})
+    assert services.start_run(ready_case, {"bits": 3, "method": "baq", "seed": 0}) == first
+    assert services.start_run(ready_case, {"method": "baq", "bits": 3.0, "seed": 1}) != first
+    assert len(services.runs(ready_case)) == 2
+
+
+def test_limits_belong_to_the_identity(services: Services, ready_case: str, tmp_path: Path) -> None:
+    other = make_case(services, tmp_path, title="Other limits", limits=None)
+    finish_prepare(services, other, tmp_path)
+    assert services.start_run(ready_case, {}) != services.start_run(other, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"method": "magic"}, "magic"),
+        ({"bits": 1.0}, "cannot be met"),
+        ({"colour": "red"}, "colour"),
+        ({"method": "uniform_qat", "bits": 3.5}, "whole number"),
+    ],
+)
+def test_a_wrong_configuration_starts_nothing(
+    services: Services, ready_case: str, config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(FairQuantError, match=message):
+        services.start_run(ready_case, config)
+    assert services.runs() == []
+
+
+def test_a_finished_run_shows_its_figures(services: Services, finished_run: str) -> None:
+    run = services.run(finished_run)
+    assert (run.state, run.method, run.bits, run.epochs) == ("finished", "minimax_ptq", 4.0, 0)
+    assert run.achieved_bits == 3.99
+    assert run.verdict == "WITHIN"
+    assert run.started_by == "Rosa"
+    assert run.review_state == ReviewState.NONE
+    assert services.audit(finished_run)["verdict"] == "WITHIN"
+    assert services.predictions(finished_run).models[:2] == ("full precision", "candidate")
+
+
+def test_a_run_whose_files_were_changed_is_computed_again(
+    services: Services, ready_case: str, finished_run: str
+) -> None:
+    config = {"method": "minimax_ptq", "bits": 4.0}
+    assert services.start_run(ready_case, config) == finished_run
+    assert services.run(finished_run).state == JobState.FINISHED
+    path = services._artefacts.path(str(services.run(finished_run).result_hash), "audit.json")
+    path.write_text("{}")
+    assert services.start_run(ready_case, config) == finished_run
+    assert services.run(finished_run).state == JobState.QUEUED
+
+
+def test_the_comparison_is_what_the_audit_says(services: Services, finished_run: str) -> None:
+    view = services.comparison(finished_run)
+    assert view.models == ("full precision", "candidate", "uniform 4-bit")
+    assert view.groups == ("FST I-II", "FST III-IV", "FST V-VI")
+    overall = view.accuracy[view.accuracy["group"] == "overall"].set_index("model")
+    audit = services.predictions(finished_run).part("audit")
+    assert overall.loc["candidate", "accuracy"] == pytest.approx(audit.correct("candidate").mean())
+    assert view.verdicts["group"].tolist() == ["overall", *view.groups]
+    assert set(view.differences["group"]) == {"overall", *view.groups}
+    assert view.overall_verdict == "WITHIN"
+    assert services.comparison(finished_run) is view
+
+
+def test_the_comparison_in_another_scheme(services: Services, finished_run: str) -> None:
+    view = services.comparison(finished_run, "fst6")
+    empty = view.accuracy[view.accuracy["group"] == "FST II"]
+    assert empty["n"].tolist() == [0, 0, 0]
+    assert empty["accuracy"].isna().all()
+    assert len(view.differences) == 7
+    assert view.verdicts["group"].tolist()[1:] == ["FST I-II", "FST III-IV", "FST V-VI"]
+
+
+def test_results_of_an_unfinished_run_are_refused(services: Services, ready_case: str) -> None:
+    run_id = services.start_run(ready_case, {})
+    with pytest.raises(FairQuantError, match="queued"):
+        services.comparison(run_id)
+    with pytest.raises(FairQuantError, match="queued"):
+        services.review(run_id)
+
+
+def test_the_inbox_sorts_by_need(
+    services: Services, ready_case: str, finished_run: str, tmp_path: Path
+) -> None:
+    waiting = services.start_run(ready_case, {"seed": 5})
+    inbox = services.inbox()
+    assert [job.id for job in inbox.running] == [waiting]
+    assert finished_run in [job.id for job in inbox.unseen_finished]
+    services.mark_seen(finished_run)
+    assert finished_run in [job.id for job in services.inbox().others]
+    services.decide(finished_run, "Rosa", "auditor", "propose")
+    assert [run.id for run in services.inbox().awaiting_review] == [finished_run]
+    services.cancel(waiting)
+    inbox = services.inbox()
+    assert inbox.running == ()
+    assert waiting in [job.id for job in inbox.others]
+    everything = (
+        inbox.running + inbox.awaiting_review + inbox.unseen_finished + inbox.failed + inbox.others
+    )
+    assert len({job.id for job in everything}) == len(everything)
+
+
+def test_the_budget_needs_a_measurement(services: Services, ready_case: str) -> None:
+    assert services.sensitivity(ready_case) is None
+    assert services.budget_curve(ready_case) is None
+    assert services.plan_preview(ready_case, 4.0) is None
+    assert services.sensitivity_job(ready_case) is None
+
+
+def test_curve_and_preview_follow_from_the_map(
+    services: Services, ready_case: str, tmp_path: Path
+) -> None:
+    job_id = services.request_sensitivity(ready_case, (4,), 30)
+    assert services.request_sensitivity(ready_case, (4,), 30) == job_id
+    finish_sensitivity(services, job_id, tmp_path)
+    maps = services.sensitivity(ready_case)
+    assert maps is not None
+    curve = services.budget_curve(ready_case)
+    assert curve is not None
+    assert set(curve["kind"]) == {"minimax", "uniform"}
+    worst = curve[(curve["group"] == "worst") & (curve["kind"] == "minimax")].sort_values("bits")
+    assert worst["predicted_loss_rise"].is_monotonic_decreasing
+    assert worst["megabytes"].is_monotonic_increasing
+    again = services.budget_curve(ready_case)
+    assert again is not None
+    assert again.equals(curve)
+
+    preview = services.plan_preview(ready_case, 3.5)
+    assert preview is not None
+    assert preview.achieved_bits <= 3.5
+    # 72 weights in the map; 8 of the 80 numbers (the biases) stay float32.
+    assert preview.plan.kept_parameters == 8
+    assert preview.bytes == preview.plan.packed_bytes()
+    assert set(preview.predicted) == set(services.case(ready_case).groups)
+    eight = services.plan_preview(ready_case, 8.0, "layer")
+    point = curve[(curve["kind"] == "uniform") & (curve["bits"] == 8) & (curve["group"] == "worst")]
+    assert eight is not None
+    assert eight.bytes / 1e6 == pytest.approx(point["megabytes"].item(), rel=1e-3)
+    with pytest.raises(FairQuantError):
+        services.plan_preview(ready_case, 1.0)
+    with pytest.raises(FairQuantError, match="Granularity"):
+        services.plan_preview(ready_case, 4.0, "pixel")
+
+
+def test_saliency_shows_flips_first_and_judges_groups_on_the_sample(
+    services: Services, ready_case: str, tmp_path: Path
+) -> None:
+    run_id = services.start_run(ready_case, {"method": "uniform_ptq", "bits": 2.0})
+    finish_run(services, run_id, tmp_path, candidate=0.5)
+    assert services.saliency(run_id, "grad_cam") is None
+    job_id = services.request_saliency(run_id, "grad_cam")
+    assert services.request_saliency(run_id, "grad_cam") == job_id
+    finish_saliency(services, job_id, tmp_path)
+    view = services.saliency(run_id, "grad_cam")
+    assert view is not None
+    assert view.maps_before.shape == (len(view.frame), 28, 28)
+    assert view.frame["flip"].iloc[0] == "lost"
+    assert view.frame["drift"].notna().all()
+    assert view.by_group["images"].sum() == view.frame["sampled"].sum()
+    assert np.isfinite(view.by_group["drift"]).all()
+    assert services.saliency(run_id, "occlusion") is None
+    with pytest.raises(FairQuantError, match="deep_lift"):
+        services.request_saliency(run_id, "deep_lift")
+    with pytest.raises(FairQuantError, match="nobody"):
+        services.request_saliency(run_id, "grad_cam", ["nobody"])
+
+
+def test_methods_and_notes(services: Services, ready_case: str) -> None:
+    assert services.methods()[0].name == "baq"
+    assert "integrated_gradients" in services.saliency_methods()
+    services.add_note(ready_case, "Ada", "Check image 7.")
+    assert [note.text for note in services.notes(ready_case)] == ["Check image 7."]
+    with pytest.raises(FairQuantError):
+        services.add_note(ready_case, "Ada", " ")

@@ -1,0 +1,363 @@
+"""Every page from the entrypoint, with fake services: full, empty and failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.backend.views import DecisionKind, JobKind, JobState, ReviewState
+from dashboard.components import state
+from tests.dashboard.conftest import Open
+from tests.dashboard.fakes import FakeServices, case_view, job_view, run_view
+
+QUESTIONS = {
+    "inbox": "What needs me?",
+    "case": "What are we judging, on whom?",
+    "sensitivity": "Which layers matter to whom?",
+    "budget": "How small can it get, and who pays?",
+    "runs": "How is training going?",
+    "compare": "Does anyone lose?",
+    "saliency": "Does it still look at the lesion?",
+    "review": "May it leave?",
+}
+EXPANDERS = {
+    "inbox": ("inbox_cases", "inbox_runs"),
+    "case": (
+        *("case_cells_twin", "baseline_details", "case_examples", "case_splits"),
+        "case_warnings",
+    ),
+    "sensitivity": ("heatmap_twin", "layer_curve_twin", "sensitivity_again"),
+    "budget": ("tradeoff_twin", "budget_plan", "run_more"),
+    "runs": ("run_config", "run_log", "run_board"),
+    "compare": ("compare_dots_twin", "compare_flips"),
+    "saliency": ("overlap_twin", "saliency_images"),
+    "review": ("review_hashes", "review_log"),
+}
+MAIN_FIGURE = {"case", "sensitivity", "budget", "runs", "compare", "saliency"}
+
+
+def answer(app: AppTest) -> str:
+    """The sentence below the question."""
+    return app.header[0].value
+
+
+def clean(app: AppTest) -> bool:
+    """Neither an exception nor an error message."""
+    return not app.exception and not app.error
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_page_asks_its_question_and_answers_in_one_sentence(name: str, open_page: Open) -> None:
+    app = open_page(name)
+
+    assert clean(app)
+    assert app.title[0].value == QUESTIONS[name]
+    assert answer(app).endswith(".")
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_page_with_all_details_open(name: str, open_page: Open) -> None:
+    app = open_page(name)
+    for key in EXPANDERS[name]:
+        app.session_state[key] = True
+    app.run()
+
+    assert clean(app)
+    assert app.dataframe
+
+
+@pytest.mark.parametrize("name", sorted(MAIN_FIGURE))
+def test_figures_have_an_alt_text(name: str, open_page: Open) -> None:
+    figures = open_page(name).get("plotly_chart")
+
+    assert figures
+    assert all(len(figure.proto.alt) > 20 for figure in figures)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_page_without_any_case(name: str, open_page: Open, services: FakeServices) -> None:
+    services.case_views, services.run_views = [], []
+
+    app = open_page(name)
+
+    assert clean(app)
+    assert app.title[0].value == QUESTIONS[name]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_page_of_a_case_without_runs_and_measurement(
+    name: str, open_page: Open, services: FakeServices
+) -> None:
+    services.run_views, services.measured, services.sensitivity_state = [], False, None
+
+    assert clean(open_page(name))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_page_of_a_case_in_preparation(
+    name: str, open_page: Open, services: FakeServices
+) -> None:
+    job = job_view(JobKind.PREPARE, state=JobState.RUNNING, stage="images", step=3, steps=9)
+    services.other_jobs = [job]
+    services.run_views = []
+    services.case_views = [case_view(ready=False, prepare_job=job.id)]
+
+    assert clean(open_page(name))
+
+
+@pytest.mark.parametrize("name", ["inbox", "runs", "compare", "saliency", "review"])
+@pytest.mark.parametrize(
+    "run_state", [JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED, JobState.INTERRUPTED]
+)
+def test_page_of_an_unfinished_run(
+    name: str, run_state: JobState, open_page: Open, services: FakeServices
+) -> None:
+    services.done_epochs = 2
+    services.run_views = [run_view(state=run_state, result_hash=None, verdict=None, seen=False)]
+
+    assert clean(open_page(name))
+
+
+def test_inbox_shows_why_a_run_failed_and_resumes_it(
+    open_page: Open, services: FakeServices
+) -> None:
+    reason = "The loss is not a number in epoch 2; lower the learning rate."
+    services.run_views = [run_view(state=JobState.FAILED, error=reason, seen=False)]
+
+    app = open_page()
+    app.button(key="failed_run-1_resume").click().run()
+
+    assert not app.exception
+    assert app.error[0].value == reason
+    assert ("resume", "run-1") in services.calls
+
+
+def test_inbox_cancels_a_running_job(open_page: Open, services: FakeServices) -> None:
+    services.run_views = [run_view(state=JobState.RUNNING, message="Epoch 3 of 4", stage="training")]
+
+    app = open_page()
+    assert "Epoch 3 of 4" in app.progress[0].text
+    app.button(key="running_run-1_cancel").click().run()
+
+    assert ("cancel", "run-1") in services.calls
+
+
+def test_opening_a_new_result_marks_it_as_seen_and_moves_to_its_page(
+    open_page: Open, services: FakeServices
+) -> None:
+    services.run_views = [run_view(seen=False)]
+
+    app = open_page()
+    app.button(key="open_run-1").click().run()
+
+    assert ("mark_seen", "run-1") in services.calls
+    assert app.title[0].value == QUESTIONS["compare"]
+
+
+def test_address_names_case_and_run(open_page: Open, services: FakeServices) -> None:
+    services.run_views = [run_view("run-2"), run_view("run-1")]
+
+    app = open_page("compare", case="demo", run="run-1")
+
+    assert app.query_params["case"] == "demo"
+    assert app.query_params["run"] == "run-1"
+    assert app.selectbox(key="choose_run").value == "run-1"
+
+
+def test_unknown_case_in_the_address_falls_back_and_says_so(open_page: Open) -> None:
+    app = open_page("case", case="gone")
+
+    assert clean(app)
+    assert "does not exist" in app.warning[0].value
+    assert app.query_params["case"] == "demo"
+
+
+def test_choosing_another_run_changes_the_address(open_page: Open, services: FakeServices) -> None:
+    services.run_views = [run_view("run-2"), run_view("run-1", bits=3.0)]
+
+    app = open_page("compare")
+    app.selectbox(key="choose_run").select("run-1").run()
+
+    assert app.query_params["run"] == "run-1"
+
+
+def test_synthetic_cohort_is_marked_on_every_page(open_page: Open, services: FakeServices) -> None:
+    demo = case_view()
+    real = replace(demo, cohort=replace(demo.cohort, synthetic=False))
+
+    def marked() -> bool:
+        return any("Synthetic demo data" in text.value for text in open_page("case").markdown)
+
+    assert marked()
+    services.case_views = [real]
+    assert not marked()
+
+
+def test_measuring_the_layers_starts_a_job(open_page: Open, services: FakeServices) -> None:
+    services.measured, services.sensitivity_state = False, None
+
+    app = open_page("sensitivity")
+    app.button[-1].click().run()
+
+    assert services.calls == [("request_sensitivity", ("demo", (2, 4), 60))]
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "loss", "predicted"])
+def test_sensitivity_shows_every_measure(measure: str, open_page: Open) -> None:
+    app = open_page("sensitivity")
+    app.session_state["sensitivity_measure"] = measure
+    app.run()
+
+    assert clean(app)
+    assert answer(app).startswith("Squeezing layer")
+
+
+def test_slider_changes_the_sentence(open_page: Open) -> None:
+    app = open_page("budget")
+    before = answer(app)
+    app.slider(key="budget_bits").set_value(2.5).run()
+
+    assert clean(app)
+    assert before.startswith("At 4 bits")
+    assert answer(app).startswith("At 2.5 bits")
+
+
+def test_starting_a_run_leads_to_its_page(open_page: Open, services: FakeServices) -> None:
+    app = open_page("budget")
+    app.slider(key="budget_bits").set_value(3.5).run()
+    app.text_input(key="person").set_value("Ada").run()
+    next(button for button in app.button if button.label == "Start the run").click().run()
+
+    name, (case_id, config, person) = next(c for c in services.calls if c[0] == "start_run")
+    assert (name, case_id, person) == ("start_run", "demo", "Ada")
+    assert config["bits"] == 3.5
+    assert app.title[0].value == QUESTIONS["runs"]
+    assert app.query_params["run"] == "run-new"
+
+
+def test_a_refused_run_says_why_and_keeps_the_settings(
+    open_page: Open, services: FakeServices
+) -> None:
+    services.fail_with = "This method needs a whole number of bits, not 3.5."
+
+    app = open_page("budget")
+    app.slider(key="budget_bits").set_value(3.5).run()
+    next(button for button in app.button if button.label == "Start the run").click().run()
+
+    assert app.error[0].value == services.fail_with
+    assert app.slider(key="budget_bits").value == 3.5
+
+
+def test_compare_in_full_shows_differences_and_all_schemes(open_page: Open) -> None:
+    app = open_page("compare")
+    app.session_state["compare_reading"] = "In full"
+    app.session_state["compare_scheme"] = "fst6"
+    app.run()
+
+    assert clean(app)
+    assert any("Change per group" in heading.value for heading in app.subheader)
+
+
+def test_saliency_is_asked_for_when_it_is_missing(open_page: Open, services: FakeServices) -> None:
+    services.saliency_drawn, services.saliency_state = False, None
+
+    app = open_page("saliency")
+    next(button for button in app.button if button.label == "Draw the maps").click().run()
+
+    assert services.calls == [("request_saliency", ("run-1", "integrated_gradients"))]
+
+
+def test_export_is_refused_with_the_reason(open_page: Open) -> None:
+    app = open_page("review")
+
+    assert app.warning[0].value == "Nobody has approved this run yet."
+    assert not app.get("download_button")
+
+
+def test_decision_is_recorded_and_marked_as_unauthenticated(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = open_page("review")
+    app.text_input(key="person").set_value("Ada")
+    app.radio(key="decision_kind").set_value(DecisionKind.REJECT)
+    app.text_area(key="decision_comment").set_value("Types V-VI cannot be judged.")
+    app.form_submit_button[0].click().run()
+
+    assert clean(app)
+    decided = next(call for call in services.calls if call[0] == "decide")[1]
+    assert decided[1:5] == ("Ada", "auditor", "reject", "Types V-VI cannot be judged.")
+    assert any("unauthenticated" in text.value for text in app.markdown)
+
+
+def test_decision_without_a_name_is_refused(open_page: Open) -> None:
+    app = open_page("review")
+    app.form_submit_button[0].click().run()
+
+    assert app.error[0].value == "Person: say who decides."
+
+
+def test_approved_run_can_be_downloaded(
+    open_page: Open, services: FakeServices, tmp_path: Path
+) -> None:
+    services.bundle = tmp_path / "bundle.zip"
+    services.bundle.write_bytes(b"PK")
+    services.run_views = [run_view(review_state=ReviewState.APPROVED)]
+
+    app = open_page("review")
+
+    assert clean(app)
+    assert "Download the bundle" in app.get("download_button")[0].label
+
+
+def new_case_form(open_page: Open, folder: str = "/data/cohort") -> AppTest:
+    """The form after the folder was looked at."""
+    app = open_page("case", view=state.NEW)
+    app.text_input(key="new_folder").set_value(folder)
+    next(button for button in app.button if button.label == "Look at it").click().run()
+    return app
+
+
+def test_new_case_guesses_columns_and_is_created(open_page: Open, services: FakeServices) -> None:
+    app = new_case_form(open_page)
+    assert app.selectbox(key="new_label").value == "diagnosis"
+    assert app.selectbox(key="new_group").value == "fitzpatrick"
+    app.text_input(key="new_path").set_value("model.safetensors")
+    app.text_input(key="new_title").set_value("Clinic A")
+    app.number_input(key="new_margin").set_value(3.0)
+    next(button for button in app.button if button.label == "Create the case").click().run()
+
+    assert clean(app)
+    made = next(call for call in services.calls if call[0] == "create_case")[1]
+    assert made.title == "Clinic A"
+    assert made.classifier_path == Path("model.safetensors")
+    assert (made.scheme, made.limits.margin) == ("fst3", 0.03)
+    assert app.query_params["case"] == "new"
+
+
+def test_new_case_error_is_shown_and_nothing_is_lost(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = new_case_form(open_page)
+    services.fail_with = "row 17 of cohort.csv: image file 'a/b.jpg' not found under IMAGES"
+    app.text_input(key="new_title").set_value("Clinic A")
+    next(button for button in app.button if button.label == "Create the case").click().run()
+
+    assert app.error[0].value.replace("\\", "") == services.fail_with
+    assert app.text_input(key="new_title").value == "Clinic A"
+
+
+def test_uploaded_classifier_reaches_the_service_as_a_file(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = new_case_form(open_page)
+    app.session_state["new_classifier_way"] = "Upload a file"
+    app.run()
+    app.file_uploader(key="new_upload").upload("../evil name.safetensors", b"weights").run()
+    next(button for button in app.button if button.label == "Create the case").click().run()
+
+    assert clean(app)
+    made = next(call for call in services.calls if call[0] == "create_case")[1]
+    assert made.classifier_path.name == "classifier.safetensors"
