@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard.components import cards, state, tables
 from dashboard.components.page import opening
 from dashboard.components.sentences import inbox_sentence
+from dashboard.components.words import escaped
 
 QUESTION = "What needs me?"
 
@@ -17,6 +18,9 @@ place = state.current()
 titles = {case.id: case.title for case in place.cases}
 
 opening(QUESTION, inbox_sentence(inbox))
+
+if services.start_problem:
+    st.warning(escaped(services.start_problem), title="The demo case could not be made")
 
 with st.container(horizontal=True):
     if place.case and st.button("Open the case", icon=":material/groups:", type="primary"):

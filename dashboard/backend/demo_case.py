@@ -24,7 +24,7 @@ from dashboard.backend.store import Store, digest, now
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.data import skin_tone
 from fairquant_core.data.adapters import read_cohort
-from fairquant_core.data.cohort import save_cohort
+from fairquant_core.data.cohort import Cohort, save_cohort
 from fairquant_core.errors import CohortError
 from fairquant_core.files import file_hash
 
@@ -82,9 +82,7 @@ def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefac
         },
     )
     facts["fingerprint"] = cohort.fingerprint
-    expected = about.get("cohort_fingerprint", cohort.fingerprint)
-    if expected != cohort.fingerprint:
-        raise CohortError(BROKEN.format(folder=folder, reason="the images are not those scored"))
+    _require_fitting(about, folder, cohort, file.description)
     save_cohort(cohort, settings.case_folder(identifier) / COHORT_FOLDER)
     return Case(
         id=identifier,
@@ -110,7 +108,7 @@ def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefac
         warnings=list(cohort.warnings),
         created=now(),
         ready=True,
-        baseline_origin=_origin(about),
+        baseline_origin=_origin(about, len(cohort.part("audit"))),
         classifier_hash=artefacts.publish({CLASSIFIER_FILE: folder / CLASSIFIER_FILE}),
         baseline_hash=artefacts.publish({PREDICTIONS_FILE: folder / PREDICTIONS_FILE}),
     )
@@ -125,8 +123,25 @@ def _must_not_miss(about: dict[str, Any], classes: tuple[str, ...]) -> list[str]
     return [name for name in classes if name in named]
 
 
-def _origin(about: dict[str, Any]) -> str:
-    made, command = about.get("created", ""), about.get("command", "")
-    text = "Computed with the built-in demo classifier"
-    text += f" on {made[:10]}" if made else ""
-    return text + (f" by: {command}" if command else "") + "."
+def _require_fitting(
+    about: dict[str, Any], folder: Path, cohort: Cohort, description: dict[str, Any]
+) -> None:
+    """The predictions belong to these very images and this very classifier."""
+    for key, found, reason in (
+        ("cohort_fingerprint", cohort.fingerprint, "the images are not those that were scored"),
+        (
+            "classifier_fingerprint",
+            description["fingerprint"],
+            "the classifier is not the one that scored the images",
+        ),
+    ):
+        if about.get(key) != found:
+            raise CohortError(BROKEN.format(folder=folder, reason=reason))
+
+
+def _origin(about: dict[str, Any], audited: int) -> str:
+    text = (
+        f"Computed on {str(about.get('made', ''))[:10]} on {audited} audit images, before delivery"
+    )
+    command = about.get("command", "")
+    return f"{text}. Remake it with: {command}" if command else f"{text}."

@@ -76,6 +76,10 @@ class Services:
             self.start_problem = str(error)
         reconcile(self._store)
 
+    def close(self) -> None:
+        """Close the connections to the store; the worker goes on."""
+        self._store.close()
+
     # worker -----------------------------------------------------------------------------------
     def ensure_worker(self) -> views.WorkerView:
         """Start the worker if none is alive; cheap, call it on every page run that shows jobs."""

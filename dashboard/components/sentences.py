@@ -30,6 +30,9 @@ WITHIN, OUTSIDE, INSUFFICIENT = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
 MOVED_BITS = 0.05
 """A layer's mean width has moved when it changed by more than this; below it is rounding."""
 
+NAMED_CLASSES = 3
+"""More class names would make the sentence unreadable."""
+
 COMPLETENESS_NOTE = (
     "Saliency is a hint, not a proof: it shows which pixels the score depends on, not why. "
     "Judge the change between the two maps, not a single map."
@@ -77,7 +80,10 @@ def case_sentence(case: CaseView, counts: pd.DataFrame) -> str:
     text += f"; {int(totals.get(smallest, 0)):,} of {group_words(smallest)}"
     if case.must_not_miss:
         rows = counts[(counts["group"] == smallest) & counts["label"].isin(case.must_not_miss)]
-        return f"{text}, {int(rows['n'].sum()):,} of them {joined(case.must_not_miss, 'or')}."
+        named = joined(case.must_not_miss, "or")
+        if len(case.must_not_miss) > NAMED_CLASSES:
+            named = "with a condition that must not be missed"
+        return f"{text}, {int(rows['n'].sum()):,} of them {named}."
     return f"{text}, the smallest group."
 
 

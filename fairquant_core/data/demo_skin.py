@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 WAVELENGTHS = np.arange(400, 701, 10, dtype=np.float64)
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from fairquant_core.data.images import Preprocessing
-from fairquant_core.errors import CheckpointError, ImageError
+from fairquant_core.errors import CheckpointError, ClassifierError, ImageError
 from fairquant_core.models.weights_file import fill, read_metadata, read_tensors
 from fairquant_core.models.zoo import Classifier, create, load_into
 
@@ -152,7 +152,7 @@ def _load_own(path: Path, about: dict[str, Any]) -> Classifier:
         )
         classifier.origin = dict(about.get("origin", {}))
         expected = about["fingerprint"]
-    except (KeyError, TypeError, ValueError, ImageError) as error:
+    except (KeyError, TypeError, ValueError, ImageError, ClassifierError) as error:
         raise CheckpointError(BAD_DESCRIPTION.format(path=path, reason=error)) from error
     classifier.preprocessing = preprocessing
     tensors, _ = read_tensors(path)

@@ -49,6 +49,7 @@ class Classifier:
     name : words for people.
     model_arguments : further arguments of ``timm.create_model``, such as ``img_size``.
     not_loaded : tensors that a weights file did not fill, with the reason; for people.
+    origin : what it was trained on, for example the cohort's fingerprint; not in the fingerprint.
     """
 
     model: nn.Module
@@ -125,8 +126,8 @@ def create(
         The weights do not fit.
     """
     classes = _checked_classes(classes)
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        near = difflib.get_close_matches(str(architecture), timm.list_models(), n=3, cutoff=0.5)
         hint = f": did you mean {', '.join(near)}?" if near else ""
         raise ClassifierError(UNKNOWN_ARCHITECTURE.format(name=architecture, hint=hint))
     config = timm.get_pretrained_cfg(architecture)

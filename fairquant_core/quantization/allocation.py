@@ -17,10 +17,10 @@ from fairquant_core.quantization.allocation_problem import (
     Problem,
     Wishes,
     build_problem,
-    spend_rest,
 )
 from fairquant_core.quantization.dual import DualSolution, DualSolver
 from fairquant_core.quantization.exact import RELATIVE_GAP, solve_exact
+from fairquant_core.quantization.greedy import greedy_choice, spend_rest
 from fairquant_core.quantization.plan import (
     KEPT_BYTES,
     PLANES,
@@ -29,7 +29,7 @@ from fairquant_core.quantization.plan import (
     BitPlan,
 )
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
-from fairquant_core.quantization.static_allocation import greedy_choice, quantile_choice
+from fairquant_core.quantization.static_allocation import quantile_choice
 
 CURVE_GAP = 0.01
 """A curve of layer plans stops searching this close to the best: 60 exact plans take 20 seconds."""

@@ -200,36 +200,6 @@ def build_problem(
     return problem.with_budget(average_bits)
 
 
-def spend_rest(problem: Problem, choice: np.ndarray) -> np.ndarray:
-    """Spend the bits that are left: again and again the widening that helps the worst group most.
-
-    Where nothing affordable helps the worst group, the next group is served, and so on, so that no
-    bit is wasted; since damage is monotone in bits, nobody is ever worse off.
-    """
-    choice = choice.copy()
-    unit_index = np.arange(problem.units)
-    losses = problem.losses(choice)
-    rest = problem.limit - problem.bits_used(choice)
-    while rest > 0:
-        extra = problem.bits - problem.bits[choice, unit_index]
-        candidates = np.nonzero((extra > 0) & (extra <= rest) & problem.allowed)
-        if not candidates[0].size:
-            break
-        for group in np.argsort(-losses):
-            cost = problem.cost[group]
-            gain = cost[choice[candidates[1]], candidates[1]] - cost[candidates]
-            best = int(gain.argmax())
-            if gain[best] > 0:
-                break
-        else:
-            break
-        column, unit = int(candidates[0][best]), int(candidates[1][best])
-        losses += problem.cost[:, column, unit] - problem.cost[:, choice[unit], unit]
-        rest -= int(extra[column, unit])
-        choice[unit] = column
-    return choice
-
-
 def _wanted_menu(sensitivity: SensitivityMap, menu: Iterable[int] | None) -> tuple[int, ...]:
     if menu is None:
         return sensitivity.menu

@@ -85,6 +85,10 @@ def compress(classifier: Classifier) -> Compressed:
         quantizer: FakeQuantizer = module.parametrizations.weight[0]  # type: ignore[union-attr,index,assignment]
         original: Tensor = module.parametrizations.weight.original  # type: ignore[union-attr,assignment]
         code, scale, bits = quantizer.codes(original)
+        # torch keeps the parametrisation on a class made for the module, which a copy shares with its
+        # original; a class of its own keeps the original working when the copy's is taken off.
+        shared = type(module)
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
         weight: Tensor = module.weight  # type: ignore[assignment]
         weight.copy_(code.float().mul_(scale.unsqueeze(1)).view_as(weight))

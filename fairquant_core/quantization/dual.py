@@ -14,13 +14,15 @@ Source: METHOD.md section 3; Kelley (1960), cutting planes; Everett (1963), gene
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
-from fairquant_core.quantization.allocation_problem import Problem, spend_rest
+from fairquant_core.quantization.allocation_problem import Problem
+from fairquant_core.quantization.greedy import spend_rest
 
 TOLERANCE = 1e-5
 """Relative distance between bound and planes at which climbing stops."""
@@ -31,8 +33,11 @@ MOST_EVALUATIONS = 400
 FREE_UNITS = 800
 """Units with nearly equal choices that the closing programme may still move; x 4 while too few."""
 
-GOOD_ENOUGH = 2e-4
+GOOD_PROGRAMME = 2e-4
 """Relative distance of the closing programme from the bound at which no more units are freed."""
+
+GOOD_PLAN = 1e-3
+"""Relative distance of the rounded plan from the bound at which no more units are freed either."""
 
 KEPT_PLANES = 120
 """Planes carried over to the next budget of a curve."""
@@ -80,11 +85,16 @@ class DualSolver:
             return DualSolution(problem.lowest, bound, even)
         limit = problem.limit * self.average
         bound, multipliers, fallback = self._climb(problem, limit)
-        choice = self._closing_choice(problem, limit, bound, multipliers)
-        if choice is None or problem.bits_used(choice) > problem.limit:
-            choice = fallback
-        choice = spend_rest(problem, choice)
-        return DualSolution(choice, max(bound, 0.0) * self.scale, multipliers)
+        best, least = fallback, float("inf")
+        for choice in self._closing_choices(problem, limit, bound, multipliers):
+            if choice is None or problem.bits_used(choice) > problem.limit:
+                choice = fallback
+            choice = spend_rest(problem, choice)
+            if (worst := problem.worst(choice)) < least:
+                best, least = choice, worst
+            if least <= bound * self.scale * (1 + GOOD_PLAN):
+                break
+        return DualSolution(best, max(bound, 0.0) * self.scale, multipliers)
 
     def reduced_cost(self, multipliers: np.ndarray) -> np.ndarray:
         """(B, U) what each width costs above the unit's best one, at these multipliers (scaled)."""
@@ -161,32 +171,34 @@ class DualSolver:
         order = np.argsort(heights, kind="stable")[: KEPT_PLANES - 2]
         self.planes = self.planes[:2] + [planes[place] for place in np.sort(order)]
 
-    def _closing_choice(
+    def _closing_choices(
         self, problem: Problem, limit: float, bound: float, multipliers: np.ndarray
-    ) -> np.ndarray | None:
-        """Solve the linear programme over the units that are nearly indifferent, and round down.
+    ) -> Iterator[np.ndarray | None]:
+        """Solve linear programmes over the units that are nearly indifferent, and round down.
 
         A basic solution has at most G + 1 units between two widths; each takes the smaller one.
+        Yields None where the budget is missed; ends when more units would not help.
         """
         excess = self.reduced_cost(multipliers)
         choice = excess.argmin(axis=0)
         second = excess.copy()
         second[choice, self.unit_index] = np.inf
         second = second.min(axis=0)
-        free, rounded = min(FREE_UNITS, problem.units), None
+        free, value = min(FREE_UNITS, problem.units), np.inf
         while True:
             units = np.argpartition(second, free - 1)[:free]
             reach = np.inf if free == problem.units else second[units].max()
             offered = (excess[:, units] <= reach) & problem.allowed[:, units]
             found = self._closing_programme(limit, bound, multipliers[-1], choice, units, offered)
-            if found is not None:
+            if found is None:
+                yield None
+            else:
                 columns, value = found
                 rounded = choice.copy()
                 rounded[units] = columns
-                if value - bound <= GOOD_ENOUGH * bound:
-                    return rounded
-            if free == problem.units:
-                return rounded
+                yield rounded
+            if free == problem.units or value - bound <= GOOD_PROGRAMME * bound:
+                return
             free = min(4 * free, problem.units)
 
     def _closing_programme(

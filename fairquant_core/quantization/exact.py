@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from fairquant_core.quantization.allocation_problem import Problem, spend_rest
+from fairquant_core.quantization.allocation_problem import Problem
 from fairquant_core.quantization.dual import DualSolution, DualSolver
+from fairquant_core.quantization.greedy import spend_rest
 
 RELATIVE_GAP = 1e-6
 MOST_EXCHANGES = 100

@@ -106,11 +106,7 @@ class RateTerm:
 
 
 def average_bits(quantizers: dict[str, FakeQuantizer]) -> Tensor:
-    """Average bits per weight with mixed widths counted by their share; keeps the gradient."""
-    total = torch.zeros(())
-    weights = 0
-    for quantizer in quantizers.values():
-        low, high, share = quantizer.neighbours()
-        total = total + quantizer.weights_per_unit * (low + (high - low) * share).sum()
-        weights += quantizer.weights_per_unit * quantizer.bits.numel()
-    return total / weights
+    """Average bits per weight, fractions counted as they are; keeps the gradient."""
+    owners = list(quantizers.values())
+    sums = torch.stack([owner.bits.sum() * owner.weights_per_unit for owner in owners])
+    return sums.sum() / sum(owner.weights_per_unit * owner.bits.numel() for owner in owners)

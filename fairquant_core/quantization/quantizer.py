@@ -68,9 +68,8 @@ class _MixedQuantise(torch.autograd.Function):
     ) -> Tensor:
         clip = log_clip.exp()
         ratio = (weight / clip).clamp_(-1, 1)
-        steps_low, steps_high = levels(low), levels(high)
-        out = torch.mul(ratio, steps_low).round_().mul_(clip / steps_low)
-        gain = ratio.mul_(steps_high).round_().mul_(clip / steps_high).sub_(out)
+        out = torch.mul(ratio, low).round_().mul_(clip / low)
+        gain = ratio.mul_(high).round_().mul_(clip / high).sub_(out)
         out.addcmul_(gain, mix)
         ctx.save_for_backward(weight, clip, out, gain)  # type: ignore[attr-defined]
         return out
@@ -79,7 +78,7 @@ class _MixedQuantise(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor):  # type: ignore[override,no-untyped-def]
         weight, clip, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
         inside = gradient * (weight.abs() <= clip)
-        for_clip = row_dot(gradient, out) - row_dot(inside, weight)
+        for_clip = row_dot(gradient, out).sub_(row_dot(inside, weight))
         return inside, for_clip, row_dot(gradient, gain), None, None
 
 
@@ -126,36 +125,44 @@ class FakeQuantizer(nn.Module):
         flat = weight.detach().flatten(1)
         bits = bits.detach().float().reshape(-1, 1)
         self.register_buffer("menu", torch.tensor(sorted(menu), dtype=torch.float32))
+        self.register_buffer("steps", levels(self.menu), persistent=False)
+        self.register_buffer("gaps", self.menu.diff(), persistent=False)
         self.bits = nn.Parameter(bits.clone())
         self.log_clip = nn.Parameter(best_clip(flat, bits.expand(len(flat), 1)).log())
         self.weights_per_unit = flat.shape[1] * (len(flat) // len(bits))
         self.hardness = 1.0
         self.learning_bits = False
 
-    def neighbours(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The two widths of the menu around each unit's bits, and the share of the upper one.
+    def mixture(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps of the two widths around each unit's bits, and the share of the upper one.
 
         The share is steepened by ``hardness`` around one half, so that the mixture settles gradually.
         """
         if len(self.menu) == 1:
-            only = self.menu.expand_as(self.bits)
+            only = levels(self.menu).expand_as(self.bits)
             return only, only, torch.zeros_like(self.bits)
         index = torch.bucketize(self.bits.detach(), self.menu, right=True).sub_(1)
-        index = index.clamp_(0, len(self.menu) - 2)
-        low, high = self.menu[index], self.menu[index + 1]
-        share = (self.bits - low) / (high - low)
-        return low, high, ((share - 0.5) * self.hardness + 0.5).clamp(0, 1)
+        index.clamp_(0, len(self.menu) - 2)
+        share = (self.bits - self.menu[index]) / self.gaps[index]
+        if self.hardness != 1:
+            share = (share - 0.5) * self.hardness + 0.5
+        return self.steps[index], self.steps[index + 1], share.clamp(0, 1)
 
     def whole_bits(self) -> Tensor:
         """The width of the menu nearest to each unit's bits. Shapes: as ``bits``."""
         distance = (self.bits.detach() - self.menu).abs()
         return self.menu[distance.argmin(1)].unsqueeze(1)
 
+    @torch.no_grad()
+    def keep_in_menu(self) -> None:
+        """Put bits that the optimiser pushed beyond the menu back to its ends."""
+        self.bits.clamp_(float(self.menu[0]), float(self.menu[-1]))
+
     def forward(self, weight: Tensor) -> Tensor:
         """The quantised weight, same shape as ``weight``."""
         flat = weight.flatten(1)
         if self.learning_bits:
-            low, high, share = self.neighbours()
+            low, high, share = self.mixture()
             rows = (len(flat), 1)
             out = _MixedQuantise.apply(
                 flat, self.log_clip, share.expand(rows), low.expand(rows), high.expand(rows)

@@ -1,48 +1,15 @@
-"""Allocations to compare with: greedy, and the published split by importance quantiles."""
+"""The published allocation, to compare with: a split by importance quantiles."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.allocation_problem import Problem, spend_rest
-
-BATCH_SHARE = 0.05
-"""Share of the bits that are left that one greedy step may spend; one unit at least. Singly, 26,000
-units would take 150,000 steps."""
+from fairquant_core.quantization.allocation_problem import Problem
 
 PAPER_WIDTHS = (2, 4, 8)
 PAPER_SHARES = (0.2, 0.4, 0.4)
 """FairQuant (arXiv 2602.23192): a fifth at 2 bits, two fifths at 4, the most important two at 8."""
-
-
-def greedy_choice(problem: Problem) -> np.ndarray:
-    """From the smallest widths up: widen where the worst group gains most per bit.
-
-    Shapes: (U,) columns.
-    """
-    choice = problem.lowest
-    losses = problem.losses(choice)
-    rest = problem.limit - problem.bits_used(choice)
-    unit_index = np.arange(problem.units)
-    while rest > 0:
-        cost = problem.cost[int(losses.argmax())]
-        extra = problem.bits - problem.bits[choice, unit_index]
-        gain = cost[choice, unit_index] - cost
-        usable = (extra > 0) & (extra <= rest) & (gain > 0) & problem.allowed
-        rate = np.divide(gain, extra, out=np.full(gain.shape, -1.0), where=usable)
-        column = rate.argmax(axis=0)
-        best = rate[column, unit_index]
-        order = np.argsort(-best, kind="stable")
-        order = order[best[order] > 0]
-        if not order.size:
-            break
-        spent = np.cumsum(extra[column[order], order])
-        batch = order[: max(1, int(np.searchsorted(spent, rest * BATCH_SHARE)))]
-        choice[batch] = column[batch]
-        losses = problem.losses(choice)
-        rest = problem.limit - problem.bits_used(choice)
-    return spend_rest(problem, choice)
 
 
 def quantile_choice(problem: Problem) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from fairquant_core.data.batches import GroupStratifiedBatches, augment, normalise
@@ -35,7 +35,7 @@ from fairquant_core.quantization.objective import (
     image_losses,
 )
 from fairquant_core.quantization.projection import project
-from fairquant_core.quantization.quantizer import FakeQuantizer, best_clip, quantizers
+from fairquant_core.quantization.quantizer import quantizers
 
 HARDEST = 8.0
 """Steepness of the mixture when the widths are settled; at 1 it is the plain interpolation."""
@@ -120,7 +120,7 @@ def train(
     Cancelled
         When ``cancel()`` says so; the last checkpoint stays.
     """
-    loop = _Loop(classifier, data, schedule, teacher)
+    loop = TrainingLoop(classifier, data, schedule, teacher)
     history = loop.restore(checkpoint) if checkpoint and checkpoint.exists() else []
     started, first = time.monotonic(), len(history)
     spoken = 0.0
@@ -173,7 +173,7 @@ def train(
     return history
 
 
-class _Loop:
+class TrainingLoop:
     """State of one training: model, optimiser, terms; knows how to take a step and to be saved."""
 
     def __init__(
@@ -267,6 +267,9 @@ class _Loop:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        if self.learning:
+            for quantizer in self.quantizers.values():
+                quantizer.keep_in_menu()
         self.done += 1
         if self.learning_steps and self.done == self.learning_steps:
             self.settle()
@@ -316,7 +319,10 @@ class _Loop:
             "epochs": self.schedule.epochs,
             "loss": loss,
             "average_bits": self.bits_now(),
-            "bits_by_layer": {name: _mean_bits(q) for name, q in self.quantizers.items()},
+            "bits_by_layer": {
+                name: float(quantizer.bits.detach().mean())
+                for name, quantizer in self.quantizers.items()
+            },
         }
         if not len(positions):
             return figures
@@ -371,20 +377,3 @@ class _Loop:
         self.best = tuple(state["best"]) if state["best"] else None
         self._set_learning(self.learning)
         return state["history"]
-
-
-def _mean_bits(quantizer: FakeQuantizer) -> float:
-    low, high, share = quantizer.neighbours()
-    return float((low + (high - low) * share).detach().mean())
-
-
-@torch.no_grad()
-def refit_ranges(model: nn.Module) -> None:
-    """Set every range anew to the best one for the weights and whole widths as they are now."""
-    for module in model.modules():
-        if not parametrize.is_parametrized(module, "weight"):
-            continue
-        quantizer: FakeQuantizer = module.parametrizations.weight[0]  # type: ignore[union-attr,index,assignment]
-        flat = module.parametrizations.weight.original.flatten(1)  # type: ignore[union-attr,operator]
-        clip = best_clip(flat, quantizer.whole_bits().expand(len(flat), 1))
-        quantizer.log_clip.copy_(clip.log())

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.backend.views import DecisionKind, JobKind, JobState, ReviewState
 from dashboard.components import state
 from tests.dashboard.conftest import Open
-from tests.dashboard.fakes import FakeServices, case_view, job_view, run_view
+from tests.dashboard.fakes import FakeServices
+from tests.dashboard.made_data import case_view, job_view, run_view
 
 QUESTIONS = {
     "inbox": "What needs me?",
@@ -47,6 +48,16 @@ def answer(app: AppTest) -> str:
 def clean(app: AppTest) -> bool:
     """Neither an exception nor an error message."""
     return not app.exception and not app.error
+
+
+def shown(message: str) -> str:
+    """A message as the person reads it, without the marks that keep Markdown out."""
+    return message.replace("\\", "")
+
+
+def press(app: AppTest, label: str) -> None:
+    """Click the button with this label."""
+    next(button for button in app.button if button.label == label).click().run()
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -97,9 +108,7 @@ def test_page_of_a_case_without_runs_and_measurement(
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_page_of_a_case_in_preparation(
-    name: str, open_page: Open, services: FakeServices
-) -> None:
+def test_page_of_a_case_in_preparation(name: str, open_page: Open, services: FakeServices) -> None:
     job = job_view(JobKind.PREPARE, state=JobState.RUNNING, stage="images", step=3, steps=9)
     services.other_jobs = [job]
     services.run_views = []
@@ -131,12 +140,20 @@ def test_inbox_shows_why_a_run_failed_and_resumes_it(
     app.button(key="failed_run-1_resume").click().run()
 
     assert not app.exception
-    assert app.error[0].value == reason
+    assert shown(app.error[0].value) == reason
     assert ("resume", "run-1") in services.calls
 
 
+def test_inbox_says_when_the_demo_is_damaged(open_page: Open, services: FakeServices) -> None:
+    services.start_problem = "The built-in demo does not fit together."
+
+    assert shown(open_page().warning[0].value) == services.start_problem
+
+
 def test_inbox_cancels_a_running_job(open_page: Open, services: FakeServices) -> None:
-    services.run_views = [run_view(state=JobState.RUNNING, message="Epoch 3 of 4", stage="training")]
+    services.run_views = [
+        run_view(state=JobState.RUNNING, message="Epoch 3 of 4", stage="training")
+    ]
 
     app = open_page()
     assert "Epoch 3 of 4" in app.progress[0].text
@@ -200,7 +217,7 @@ def test_measuring_the_layers_starts_a_job(open_page: Open, services: FakeServic
     services.measured, services.sensitivity_state = False, None
 
     app = open_page("sensitivity")
-    app.button[-1].click().run()
+    press(app, "Measure the layers")
 
     assert services.calls == [("request_sensitivity", ("demo", (2, 4), 60))]
 
@@ -229,7 +246,7 @@ def test_starting_a_run_leads_to_its_page(open_page: Open, services: FakeService
     app = open_page("budget")
     app.slider(key="budget_bits").set_value(3.5).run()
     app.text_input(key="person").set_value("Ada").run()
-    next(button for button in app.button if button.label == "Start the run").click().run()
+    press(app, "Start the run")
 
     name, (case_id, config, person) = next(c for c in services.calls if c[0] == "start_run")
     assert (name, case_id, person) == ("start_run", "demo", "Ada")
@@ -245,9 +262,9 @@ def test_a_refused_run_says_why_and_keeps_the_settings(
 
     app = open_page("budget")
     app.slider(key="budget_bits").set_value(3.5).run()
-    next(button for button in app.button if button.label == "Start the run").click().run()
+    press(app, "Start the run")
 
-    assert app.error[0].value == services.fail_with
+    assert shown(app.error[0].value) == services.fail_with
     assert app.slider(key="budget_bits").value == 3.5
 
 
@@ -265,7 +282,7 @@ def test_saliency_is_asked_for_when_it_is_missing(open_page: Open, services: Fak
     services.saliency_drawn, services.saliency_state = False, None
 
     app = open_page("saliency")
-    next(button for button in app.button if button.label == "Draw the maps").click().run()
+    press(app, "Draw the maps")
 
     assert services.calls == [("request_saliency", ("run-1", "integrated_gradients"))]
 
@@ -273,7 +290,7 @@ def test_saliency_is_asked_for_when_it_is_missing(open_page: Open, services: Fak
 def test_export_is_refused_with_the_reason(open_page: Open) -> None:
     app = open_page("review")
 
-    assert app.warning[0].value == "Nobody has approved this run yet."
+    assert shown(app.warning[0].value) == "Nobody has approved this run yet."
     assert not app.get("download_button")
 
 
@@ -296,7 +313,7 @@ def test_decision_without_a_name_is_refused(open_page: Open) -> None:
     app = open_page("review")
     app.form_submit_button[0].click().run()
 
-    assert app.error[0].value == "Person: say who decides."
+    assert shown(app.error[0].value) == "Person: say who decides."
 
 
 def test_approved_run_can_be_downloaded(
@@ -316,7 +333,7 @@ def new_case_form(open_page: Open, folder: str = "/data/cohort") -> AppTest:
     """The form after the folder was looked at."""
     app = open_page("case", view=state.NEW)
     app.text_input(key="new_folder").set_value(folder)
-    next(button for button in app.button if button.label == "Look at it").click().run()
+    press(app, "Look at it")
     return app
 
 
@@ -327,7 +344,7 @@ def test_new_case_guesses_columns_and_is_created(open_page: Open, services: Fake
     app.text_input(key="new_path").set_value("model.safetensors")
     app.text_input(key="new_title").set_value("Clinic A")
     app.number_input(key="new_margin").set_value(3.0)
-    next(button for button in app.button if button.label == "Create the case").click().run()
+    press(app, "Create the case")
 
     assert clean(app)
     made = next(call for call in services.calls if call[0] == "create_case")[1]
@@ -343,9 +360,9 @@ def test_new_case_error_is_shown_and_nothing_is_lost(
     app = new_case_form(open_page)
     services.fail_with = "row 17 of cohort.csv: image file 'a/b.jpg' not found under IMAGES"
     app.text_input(key="new_title").set_value("Clinic A")
-    next(button for button in app.button if button.label == "Create the case").click().run()
+    press(app, "Create the case")
 
-    assert app.error[0].value.replace("\\", "") == services.fail_with
+    assert shown(app.error[0].value) == services.fail_with
     assert app.text_input(key="new_title").value == "Clinic A"
 
 
@@ -356,7 +373,7 @@ def test_uploaded_classifier_reaches_the_service_as_a_file(
     app.session_state["new_classifier_way"] = "Upload a file"
     app.run()
     app.file_uploader(key="new_upload").upload("../evil name.safetensors", b"weights").run()
-    next(button for button in app.button if button.label == "Create the case").click().run()
+    press(app, "Create the case")
 
     assert clean(app)
     made = next(call for call in services.calls if call[0] == "create_case")[1]

@@ -102,7 +102,7 @@ def test_outputs_that_are_not_numbers(classifier: Classifier, images: np.ndarray
 
 def test_another_number_of_outputs(classifier: Classifier, images: np.ndarray) -> None:
     classifier.classes = ("a", "b")
-    with pytest.raises(EvaluationError, match="gives 3 outputs per image for 2 classes"):
+    with pytest.raises(EvaluationError, match=r"gives \(3,\) outputs per image for 2 classes"):
         predict(classifier, images)
 
 

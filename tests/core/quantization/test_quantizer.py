@@ -150,6 +150,7 @@ def test_compressed_weights_are_what_the_network_computed_with(classifier) -> No
         expected = classifier.model(inputs)
         finished = compress(classifier)
         assert torch.equal(finished.classifier.model(inputs), expected)
+        assert torch.equal(classifier.model(inputs), expected), "the input must stay usable"
     assert not any(parametrize.is_parametrized(m) for m in finished.classifier.model.modules())
     assert finished.plan.average_bits == 3.0
     for name, codes in finished.codes.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,7 @@ from tests.dashboard.backend import made_results
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        data_folder=tmp_path / "data",
-        assets_folder=tmp_path / "no-assets",
-        worker_idle_seconds=30.0,
-        job_module="tests.dashboard.backend.fake_job",
-    )
+    return _settings(tmp_path)
 
 
 @pytest.fixture
@@ -77,19 +74,65 @@ def services(settings: Settings) -> Iterator[Services]:
     opened = open_services(settings)
     yield opened
     opened.stop_worker()
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def ready_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data folder and its cohort, with one prepared case; tests get copies of it."""
+    folder = tmp_path_factory.mktemp("ready")
+    opened = open_services(_settings(folder))
+    case_id = made_results.make_case(opened, folder)
+    made_results.finish_prepare(opened, case_id, folder)
+    opened.close()
+    return folder, case_id
+
+
+@pytest.fixture(scope="session")
+def finished_folder(
+    ready_folder: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """The same with a run started by Rosa that finished with a WITHIN verdict."""
+    folder = tmp_path_factory.mktemp("finished")
+    case_id = _copy(ready_folder, folder)
+    opened = open_services(_settings(folder))
+    run_id = opened.start_run(case_id, {"method": "minimax_ptq", "bits": 4.0}, "Rosa")
+    made_results.finish_run(opened, run_id, folder)
+    opened.close()
+    return folder, run_id
 
 
 @pytest.fixture
-def ready_case(services: Services, tmp_path: Path) -> str:
-    """A case of coloured squares that is prepared."""
-    case_id = made_results.make_case(services, tmp_path)
-    made_results.finish_prepare(services, case_id, tmp_path)
-    return case_id
+def ready_case(ready_folder: tuple[Path, str], tmp_path: Path) -> str:
+    """Ask for it before `services`: it puts the data folder in place."""
+    return _copy(ready_folder, tmp_path)
 
 
 @pytest.fixture
-def finished_run(services: Services, ready_case: str, tmp_path: Path) -> str:
-    """A run started by Rosa that finished with a WITHIN verdict."""
-    run_id = services.start_run(ready_case, {"method": "minimax_ptq", "bits": 4.0}, "Rosa")
-    made_results.finish_run(services, run_id, tmp_path)
-    return run_id
+def finished_run(finished_folder: tuple[Path, str], tmp_path: Path) -> str:
+    """Ask for it before `services`: it puts the data folder in place."""
+    return _copy(finished_folder, tmp_path)
+
+
+def _settings(folder: Path) -> Settings:
+    return Settings(
+        data_folder=folder / "data",
+        assets_folder=folder / "no-assets",
+        worker_idle_seconds=30.0,
+        job_module="tests.dashboard.backend.fake_job",
+    )
+
+
+def _copy(source: tuple[Path, str], target: Path) -> str:
+    """Copy data and cohort, and point the copy at its own images."""
+    folder, identifier = source
+    for name in ("data", "cohort", "model.safetensors"):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, target / name)
+        else:
+            shutil.copy2(folder / name, target / name)
+    for path in target.glob("data/cases/*/cohort/cohort.json"):
+        about = json.loads(path.read_text())
+        about["root"] = str((target / "cohort").resolve())
+        path.write_text(json.dumps(about))
+    return identifier

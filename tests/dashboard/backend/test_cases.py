@@ -33,12 +33,12 @@ def test_a_new_case_waits_for_its_preparation(services: Services, tmp_path: Path
     assert case.classifier.parameters == 80
     assert case.groups == ("FST I-II", "FST III-IV", "FST V-VI")
     assert sum(case.cohort.n_by_split.values()) == case.cohort.n == 120
-    assert case.limits == Limits(margin=0.3, minimum_images=5)
+    assert case.limits == Limits(margin=0.5, minimum_images=5)
     with pytest.raises(FairQuantError, match="not ready"):
         services.start_run(case.id, {})
 
 
-def test_a_prepared_case_has_its_baseline(services: Services, ready_case: str) -> None:
+def test_a_prepared_case_has_its_baseline(ready_case: str, services: Services) -> None:
     case = services.case(ready_case)
     assert case.ready
     assert case.baseline_origin
@@ -50,7 +50,7 @@ def test_a_prepared_case_has_its_baseline(services: Services, ready_case: str) -
     assert len(six.by_group) == 6
 
 
-def test_the_cohort_reads_back_with_its_groups(services: Services, ready_case: str) -> None:
+def test_the_cohort_reads_back_with_its_groups(ready_case: str, services: Services) -> None:
     table = services.cohort_table(ready_case)
     assert set(table["group"]) == set(services.case(ready_case).groups)
     counts = services.cell_counts(ready_case)

@@ -21,13 +21,13 @@ from tests.dashboard.backend.made_results import finish_run
 
 
 @pytest.fixture
-def approved(services: Services, finished_run: str) -> str:
+def approved(finished_run: str, services: Services) -> str:
     services.decide(finished_run, "Ada", "auditor", "propose")
     services.decide(finished_run, "Kwame", "clinician", "approve", "Looks safe.")
     return finished_run
 
 
-def test_the_way_to_an_approval(services: Services, finished_run: str) -> None:
+def test_the_way_to_an_approval(finished_run: str, services: Services) -> None:
     start = services.review(finished_run)
     assert (start.state, start.may_export, start.allowed) == ("none", False, ("propose",))
     assert start.overall_verdict == "WITHIN"
@@ -58,33 +58,33 @@ def test_the_way_to_an_approval(services: Services, finished_run: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Ada", " ada ", "ADA"])
-def test_who_proposed_cannot_approve(services: Services, finished_run: str, name: str) -> None:
+def test_who_proposed_cannot_approve(finished_run: str, services: Services, name: str) -> None:
     services.decide(finished_run, "Ada", "auditor", "propose")
     with pytest.raises(FairQuantError, match=r"Four-eyes.*proposed"):
         services.decide(finished_run, name, "clinician", "approve")
 
 
-def test_who_started_cannot_approve(services: Services, finished_run: str) -> None:
+def test_who_started_cannot_approve(finished_run: str, services: Services) -> None:
     services.decide(finished_run, "Ada", "auditor", "propose")
     with pytest.raises(FairQuantError, match=r"Four-eyes.*started"):
         services.decide(finished_run, "rosa", "clinician", "approve")
 
 
-def test_nobody_approves_without_a_proposal(services: Services, finished_run: str) -> None:
+def test_nobody_approves_without_a_proposal(finished_run: str, services: Services) -> None:
     with pytest.raises(FairQuantError, match="Possible: propose"):
         services.decide(finished_run, "Kwame", "clinician", "approve")
 
 
-def test_without_the_rule_one_person_may_decide(services: Services, finished_run: str) -> None:
+def test_without_the_rule_one_person_may_decide(finished_run: str, services: Services) -> None:
     alone = open_services(replace(services.settings, four_eyes=False))
     assert alone.decide(finished_run, "Rosa", "auditor", "approve").may_export
 
 
 def test_a_verdict_that_is_no_pass_needs_an_override(
-    services: Services, ready_case: str, tmp_path: Path
+    ready_case: str, services: Services, tmp_path: Path
 ) -> None:
     run_id = services.start_run(ready_case, {"method": "uniform_ptq", "bits": 2})
-    finish_run(services, run_id, tmp_path, candidate=0.2)
+    finish_run(services, run_id, tmp_path, candidate=0.0)
     services.decide(run_id, "Ada", "auditor", "propose")
     assert services.review(run_id).needs_override
     for override in (None, "", "   "):
@@ -107,8 +107,8 @@ def test_a_verdict_that_is_no_pass_needs_an_override(
     ],
 )
 def test_impossible_decisions_are_refused(
-    services: Services,
     finished_run: str,
+    services: Services,
     person: str,
     role: str,
     decision: str,
@@ -125,7 +125,7 @@ def test_impossible_decisions_are_refused(
     [("reject", "rejected"), ("request changes", "changes requested"), ("withdraw", "withdrawn")],
 )
 def test_other_ends_do_not_export(
-    services: Services, finished_run: str, decision: str, state: str
+    finished_run: str, services: Services, decision: str, state: str
 ) -> None:
     services.decide(finished_run, "Ada", "auditor", "propose")
     view = services.decide(finished_run, "Kwame", "clinician", decision, "Because.")
@@ -135,13 +135,13 @@ def test_other_ends_do_not_export(
     assert services.decide(finished_run, "Ada", "auditor", "propose").state == "proposed"
 
 
-def test_a_rejection_says_why(services: Services, finished_run: str) -> None:
+def test_a_rejection_says_why(finished_run: str, services: Services) -> None:
     services.decide(finished_run, "Ada", "auditor", "propose")
     with pytest.raises(FairQuantError, match="Comment"):
         services.decide(finished_run, "Kwame", "clinician", "reject")
 
 
-def test_an_approval_can_be_withdrawn(services: Services, approved: str) -> None:
+def test_an_approval_can_be_withdrawn(approved: str, services: Services) -> None:
     assert not services.decide(approved, "Kwame", "clinician", "withdraw").may_export
     with pytest.raises(NotApproved, match="withdrawn"):
         services.export(approved)
@@ -190,14 +190,14 @@ TAMPERS: dict[str, Tamper] = {
     "manifest": _artefact("manifest.json"),
     "classifier": _classifier,
     "image of the cohort": _image,
-    "limits": _sql("UPDATE cases SET limits = replace(limits, '0.3', '0.9')"),
+    "limits": _sql("UPDATE cases SET limits = replace(limits, '0.5', '0.9')"),
     "withdrawal erased": _sql("DELETE FROM reviews WHERE decision = 'propose'"),
     "override invented": _sql("UPDATE reviews SET override = 'fine' WHERE decision = 'approve'"),
 }
 
 
 @pytest.mark.parametrize("tamper", TAMPERS.values(), ids=TAMPERS.keys())
-def test_any_change_stops_the_export(services: Services, approved: str, tamper: Tamper) -> None:
+def test_any_change_stops_the_export(approved: str, services: Services, tamper: Tamper) -> None:
     tamper(services, approved)
     with pytest.raises(NotApproved):
         services.export(approved)
@@ -208,7 +208,7 @@ def test_any_change_stops_the_export(services: Services, approved: str, tamper: 
     )
 
 
-def test_a_changed_file_voids_on_every_page(services: Services, approved: str) -> None:
+def test_a_changed_file_voids_on_every_page(approved: str, services: Services) -> None:
     TAMPERS["model"](services, approved)
     view = services.review(approved)
     assert (view.state, view.may_export) == (ReviewState.VOID, False)
@@ -220,7 +220,7 @@ def test_a_changed_file_voids_on_every_page(services: Services, approved: str) -
 
 
 def test_a_decision_written_into_the_database_does_not_count(
-    services: Services, finished_run: str
+    finished_run: str, services: Services
 ) -> None:
     """Somebody turns a proposal into an approval with an SQL tool."""
     services.decide(finished_run, "Ada", "auditor", "propose")
@@ -229,7 +229,7 @@ def test_a_decision_written_into_the_database_does_not_count(
         services.export(finished_run)
 
 
-def test_a_tampered_log_stops_every_export(services: Services, approved: str) -> None:
+def test_a_tampered_log_stops_every_export(approved: str, services: Services) -> None:
     _sql("DROP TRIGGER audit_log_no_update")(services, approved)
     _sql("UPDATE audit_log SET person = 'Mallory' WHERE action = 'approve'")(services, approved)
     assert services.verify_log()
@@ -237,7 +237,7 @@ def test_a_tampered_log_stops_every_export(services: Services, approved: str) ->
         services.export(approved)
 
 
-def test_two_people_deciding_at_once_cannot_both_win(services: Services, finished_run: str) -> None:
+def test_two_people_deciding_at_once_cannot_both_win(finished_run: str, services: Services) -> None:
     services.decide(finished_run, "Ada", "auditor", "propose")
     outcomes: list[str] = []
 
@@ -262,7 +262,7 @@ def test_two_people_deciding_at_once_cannot_both_win(services: Services, finishe
     assert services.verify_log() == []
 
 
-def test_an_unapproved_run_never_exports(services: Services, finished_run: str) -> None:
+def test_an_unapproved_run_never_exports(finished_run: str, services: Services) -> None:
     with pytest.raises(NotApproved, match="proposed"):
         services.export(finished_run)
     assert "export" not in services.audit_log()["action"].tolist()
@@ -274,7 +274,7 @@ def test_names_are_compared_without_case_and_spaces() -> None:
 
 
 def test_an_approved_run_exports_a_bundle_that_verifies(
-    services: Services, approved: str, tmp_path: Path
+    approved: str, services: Services, tmp_path: Path
 ) -> None:
     path = services.export(approved, "Kwame")
     assert verify_bundle(path) == []

@@ -19,14 +19,14 @@ from tests.dashboard.backend.made_results import (
 )
 
 
-def test_identical_runs_are_one_run(services: Services, ready_case: str) -> None:
+def test_identical_runs_are_one_run(ready_case: str, services: Services) -> None:
     first = services.start_run(ready_case, {"method": "baq", "bits": 3.0})
     assert services.start_run(ready_case, {"bits": 3, "method": "baq", "seed": 0}) == first
     assert services.start_run(ready_case, {"method": "baq", "bits": 3.0, "seed": 1}) != first
     assert len(services.runs(ready_case)) == 2
 
 
-def test_limits_belong_to_the_identity(services: Services, ready_case: str, tmp_path: Path) -> None:
+def test_limits_belong_to_the_identity(ready_case: str, services: Services, tmp_path: Path) -> None:
     other = make_case(services, tmp_path, title="Other limits", limits=None)
     finish_prepare(services, other, tmp_path)
     assert services.start_run(ready_case, {}) != services.start_run(other, {})
@@ -42,14 +42,14 @@ def test_limits_belong_to_the_identity(services: Services, ready_case: str, tmp_
     ],
 )
 def test_a_wrong_configuration_starts_nothing(
-    services: Services, ready_case: str, config: dict[str, object], message: str
+    ready_case: str, services: Services, config: dict[str, object], message: str
 ) -> None:
     with pytest.raises(FairQuantError, match=message):
         services.start_run(ready_case, config)
     assert services.runs() == []
 
 
-def test_a_finished_run_shows_its_figures(services: Services, finished_run: str) -> None:
+def test_a_finished_run_shows_its_figures(finished_run: str, services: Services) -> None:
     run = services.run(finished_run)
     assert (run.state, run.method, run.bits, run.epochs) == ("finished", "minimax_ptq", 4.0, 0)
     assert run.achieved_bits == 3.99
@@ -61,8 +61,9 @@ def test_a_finished_run_shows_its_figures(services: Services, finished_run: str)
 
 
 def test_a_run_whose_files_were_changed_is_computed_again(
-    services: Services, ready_case: str, finished_run: str
+    finished_run: str, services: Services
 ) -> None:
+    ready_case = services.run(finished_run).case_id
     config = {"method": "minimax_ptq", "bits": 4.0}
     assert services.start_run(ready_case, config) == finished_run
     assert services.run(finished_run).state == JobState.FINISHED
@@ -72,7 +73,7 @@ def test_a_run_whose_files_were_changed_is_computed_again(
     assert services.run(finished_run).state == JobState.QUEUED
 
 
-def test_the_comparison_is_what_the_audit_says(services: Services, finished_run: str) -> None:
+def test_the_comparison_is_what_the_audit_says(finished_run: str, services: Services) -> None:
     view = services.comparison(finished_run)
     assert view.models == ("full precision", "candidate", "uniform 4-bit")
     assert view.groups == ("FST I-II", "FST III-IV", "FST V-VI")
@@ -85,7 +86,7 @@ def test_the_comparison_is_what_the_audit_says(services: Services, finished_run:
     assert services.comparison(finished_run) is view
 
 
-def test_the_comparison_in_another_scheme(services: Services, finished_run: str) -> None:
+def test_the_comparison_in_another_scheme(finished_run: str, services: Services) -> None:
     view = services.comparison(finished_run, "fst6")
     empty = view.accuracy[view.accuracy["group"] == "FST II"]
     assert empty["n"].tolist() == [0, 0, 0]
@@ -94,7 +95,7 @@ def test_the_comparison_in_another_scheme(services: Services, finished_run: str)
     assert view.verdicts["group"].tolist()[1:] == ["FST I-II", "FST III-IV", "FST V-VI"]
 
 
-def test_results_of_an_unfinished_run_are_refused(services: Services, ready_case: str) -> None:
+def test_results_of_an_unfinished_run_are_refused(ready_case: str, services: Services) -> None:
     run_id = services.start_run(ready_case, {})
     with pytest.raises(FairQuantError, match="queued"):
         services.comparison(run_id)
@@ -102,9 +103,8 @@ def test_results_of_an_unfinished_run_are_refused(services: Services, ready_case
         services.review(run_id)
 
 
-def test_the_inbox_sorts_by_need(
-    services: Services, ready_case: str, finished_run: str, tmp_path: Path
-) -> None:
+def test_the_inbox_sorts_by_need(finished_run: str, services: Services) -> None:
+    ready_case = services.run(finished_run).case_id
     waiting = services.start_run(ready_case, {"seed": 5})
     inbox = services.inbox()
     assert [job.id for job in inbox.running] == [waiting]
@@ -123,7 +123,7 @@ def test_the_inbox_sorts_by_need(
     assert len({job.id for job in everything}) == len(everything)
 
 
-def test_the_budget_needs_a_measurement(services: Services, ready_case: str) -> None:
+def test_the_budget_needs_a_measurement(ready_case: str, services: Services) -> None:
     assert services.sensitivity(ready_case) is None
     assert services.budget_curve(ready_case) is None
     assert services.plan_preview(ready_case, 4.0) is None
@@ -131,7 +131,7 @@ def test_the_budget_needs_a_measurement(services: Services, ready_case: str) -> 
 
 
 def test_curve_and_preview_follow_from_the_map(
-    services: Services, ready_case: str, tmp_path: Path
+    ready_case: str, services: Services, tmp_path: Path
 ) -> None:
     job_id = services.request_sensitivity(ready_case, (4,), 30)
     assert services.request_sensitivity(ready_case, (4,), 30) == job_id
@@ -166,7 +166,7 @@ def test_curve_and_preview_follow_from_the_map(
 
 
 def test_saliency_shows_flips_first_and_judges_groups_on_the_sample(
-    services: Services, ready_case: str, tmp_path: Path
+    ready_case: str, services: Services, tmp_path: Path
 ) -> None:
     run_id = services.start_run(ready_case, {"method": "uniform_ptq", "bits": 2.0})
     finish_run(services, run_id, tmp_path, candidate=0.5)
@@ -188,7 +188,7 @@ def test_saliency_shows_flips_first_and_judges_groups_on_the_sample(
         services.request_saliency(run_id, "grad_cam", ["nobody"])
 
 
-def test_methods_and_notes(services: Services, ready_case: str) -> None:
+def test_methods_and_notes(ready_case: str, services: Services) -> None:
     assert services.methods()[0].name == "baq"
     assert "integrated_gradients" in services.saliency_methods()
     services.add_note(ready_case, "Ada", "Check image 7.")

@@ -1,0 +1,209 @@
+"""Figures as data: what is drawn, marked and said in the alt text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dashboard.components.charts import (
+    budget,
+    cohort,
+    comparison,
+    palette,
+    saliency,
+    sensitivity,
+    training,
+)
+from tests.dashboard.made_data import (
+    GROUPS,
+    LAYERS,
+    compared,
+    epochs_frame,
+    measured_map,
+    trajectory_frame,
+)
+
+
+def texts(figure) -> list[str]:
+    """All texts drawn next to marks."""
+    return [text for trace in figure.data if trace.text is not None for text in trace.text]
+
+
+def test_every_group_has_its_own_colour_symbol_and_dash() -> None:
+    styles = palette.group_styles([f"FST {name}" for name in ("I", "II", "III", "IV", "V", "VI")])
+
+    for aspect in ("colour", "symbol", "dash"):
+        assert len({getattr(style, aspect) for style in styles.values()}) == 6
+
+
+def test_unknown_does_not_take_a_group_colour() -> None:
+    assert palette.group_styles(["unknown", *GROUPS])[GROUPS[0]].colour == palette.OKABE_ITO[0]
+
+
+def test_missing_interval_draws_no_arm() -> None:
+    arms = palette.error_arms([0.5, 0.5], [0.4, np.nan], [0.7, np.nan], "black")
+
+    assert arms["array"] == pytest.approx([0.2, 0.0])
+    assert arms["arrayminus"] == pytest.approx([0.1, 0.0])
+
+
+COUNTS = pd.DataFrame(
+    {
+        "group": ["FST I-II", "FST I-II", "FST V-VI", "FST V-VI"],
+        "label": ["melanoma", "naevus", "melanoma", "naevus"],
+        "n": [40, 100, 3, 30],
+    }
+)
+
+
+def test_small_cells_are_marked_in_word_and_pattern() -> None:
+    cells = cohort.cells(COUNTS, ["FST I-II", "FST V-VI"], ["melanoma"], 20)
+    figure = cohort.cell_bars(cells, ["FST I-II", "FST V-VI"], 20)
+
+    assert any("too few" in text for text in texts(figure))
+    assert "/" in figure.data[1].marker.pattern.shape
+    assert "melanoma in FST V-VI with 3" in cohort.cell_alt(cells, 20)
+    assert "melanoma in types V-VI (3)" in cohort.small_cells_sentence(cells, 20)
+
+
+def test_absent_class_is_a_cell_with_zero_images() -> None:
+    cells = cohort.cells(COUNTS, ["FST I-II"], ["keratosis"], 20)
+
+    assert cells.loc[cells["class"] == "keratosis", "images"].tolist() == [0]
+
+
+def test_a_loss_of_accuracy_is_positive_and_its_interval_turns_round() -> None:
+    frame = measured_map().frame
+    values = sensitivity.measured_values(frame, 2, "accuracy")
+    source = frame[frame["bits"] == 2].reset_index(drop=True)
+
+    assert values["value"].to_numpy() == pytest.approx(-source["accuracy_change"].to_numpy())
+    assert (values["low"] <= values["value"]).all()
+    assert (values["value"] <= values["high"]).all()
+
+
+def test_heatmap_writes_every_number_into_its_cell() -> None:
+    values = sensitivity.measured_values(measured_map().frame, 4, "accuracy")
+    figure = sensitivity.heatmap(values, LAYERS, GROUPS, "accuracy")
+
+    assert len(texts(figure)) == len(LAYERS) * len(GROUPS)
+
+
+@pytest.mark.parametrize(("value", "diverging"), [(-0.02, True), (0.0, False)])
+def test_heatmap_diverges_only_where_the_sign_matters(value: float, diverging: bool) -> None:
+    values = pd.DataFrame({"layer": ["a", "b"], "group": ["g", "g"], "value": [value, 0.05]})
+    heat = sensitivity.heatmap(values, ["a", "b"], ["g"], "accuracy").data[0]
+
+    assert (heat.zmin < 0) == diverging
+    assert (len(heat.colorscale) == len(palette.BLUE_ORANGE)) == diverging
+
+
+def test_shortlist_keeps_the_worst_layers_in_network_order() -> None:
+    values = pd.DataFrame({"layer": ["a", "b", "c"], "group": ["g"] * 3, "value": [0.3, 0.1, 0.9]})
+
+    assert sensitivity.shortlist(values, ["a", "b", "c"], 2) == ["a", "c"]
+
+
+def test_flat_layers_stay_visible_in_the_trajectory() -> None:
+    bits = trajectory_frame()
+    figure = training.trajectory(bits)
+    flat = [trace for trace in figure.data if len(set(trace.y)) == 1]
+
+    assert len(figure.data) == bits["layer"].nunique()
+    assert flat and all("lines" in trace.mode for trace in flat)
+
+
+def test_epoch_axis_reaches_to_the_planned_end() -> None:
+    figure = training.accuracy_curves(epochs_frame(2, 10), GROUPS)
+
+    assert figure.layout.xaxis.range[1] > 10
+
+
+def test_budget_line_is_drawn_with_its_number() -> None:
+    figure = training.bits_curve(epochs_frame(), 4.0)
+
+    assert any("budget 4 bits" in note.text for note in figure.layout.annotations)
+
+
+def test_comparison_draws_one_mark_per_group_and_model() -> None:
+    view = compared("fst3")
+    groups = ["overall", *view.groups]
+    figure = comparison.accuracy_dots(view.accuracy, groups, view.models)
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+
+    assert [trace.name for trace in marks] == list(view.models)
+    assert all(len(trace.x) == len(groups) for trace in marks)
+    assert len({trace.marker.symbol for trace in marks}) == len(marks)
+
+
+def test_group_without_images_is_left_empty_not_zero() -> None:
+    accuracy = pd.DataFrame(
+        {
+            "model": ["full precision"],
+            "group": ["FST VI"],
+            "n": [0],
+            "accuracy": [np.nan],
+            "low": [np.nan],
+            "high": [np.nan],
+        }
+    )
+    figure = comparison.accuracy_dots(accuracy, ["FST VI"], ["full precision"])
+
+    assert texts(figure) == [""]
+
+
+def test_limit_is_drawn_on_the_losing_side() -> None:
+    figure = comparison.difference_dots(compared("fst3").differences, GROUPS, 0.02)
+
+    assert any(shape.x0 == -2.0 for shape in figure.layout.shapes)
+
+
+CURVE = pd.DataFrame(
+    {
+        "kind": ["minimax", "minimax", "uniform"],
+        "bits": [3.0, 4.0, 4.0],
+        "megabytes": [0.7, 0.9, 0.9],
+        "group": "worst",
+        "predicted_loss_rise": [0.3, 0.05, 0.12],
+    }
+)
+
+
+def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
+    none = pd.DataFrame(columns=["run", "bits", "megabytes", "loss_rise"])
+    figure = budget.tradeoff(CURVE, 0.9, 4.0, none)
+
+    assert any("chosen: 4 bits" in note.text for note in figure.layout.annotations)
+    assert "4 bits everywhere cost 0.12 nats" in budget.tradeoff_alt(CURVE, 4.0)
+
+
+def test_a_run_that_got_better_than_before_is_still_on_the_axis() -> None:
+    runs = pd.DataFrame({"run": ["baq 4"], "bits": [4.0], "megabytes": [0.9], "loss_rise": [-0.1]})
+    figure = budget.tradeoff(CURVE, 0.9, 4.0, runs)
+
+    assert figure.layout.yaxis.type != "log"
+
+
+def test_both_maps_of_an_image_share_one_scale() -> None:
+    weak, strong = np.full((8, 8), 0.1), np.full((8, 8), 1.0)
+
+    assert saliency.shared_scale(weak, strong) == pytest.approx(1.0)
+    assert saliency.shared_scale(np.zeros((8, 8)), np.zeros((8, 8))) == 1.0
+
+
+def test_overlay_without_strength_is_the_grey_photograph() -> None:
+    photograph = Image.new("RGB", (16, 16), (200, 120, 80))
+    drawn = saliency.overlay(photograph, np.ones((4, 4)), 1.0, 0.0)
+
+    assert drawn.size == photograph.size
+    assert np.array_equal(np.asarray(drawn), np.asarray(photograph.convert("L").convert("RGB")))
+
+
+def test_overlay_is_brightest_where_the_map_is_strongest() -> None:
+    values = np.zeros((16, 16))
+    values[4:8, 4:8] = -1.0  # evidence against the class counts as much as evidence for it
+    drawn = np.asarray(saliency.overlay(Image.new("RGB", (16, 16)), values, 1.0, 1.0))
+
+    assert drawn[5, 5].sum() > 2 * drawn[14, 14].sum()

@@ -1,0 +1,186 @@
+"""The answer of each page, from data with a known answer."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from dashboard.backend.views import InboxView, JobState
+from dashboard.components import sentences
+from tests.dashboard.made_data import case_view, epochs_frame, job_view, run_view
+
+GROUPS = ["FST I-II", "FST III-IV", "FST V-VI"]
+
+
+def inbox(**jobs: tuple) -> InboxView:
+    """An inbox that holds these jobs only."""
+    names = ("running", "awaiting_review", "unseen_finished", "failed", "others")
+    return InboxView(**{name: jobs.get(name, ()) for name in names})
+
+
+def verdicts(*values: str) -> pd.DataFrame:
+    """Verdicts of the three groups."""
+    return pd.DataFrame({"group": GROUPS, "verdict": values, "sentence": ""})
+
+
+DIFFERENCES = pd.DataFrame({"group": GROUPS, "n": [300, 200, 127]})
+WITHIN, OUTSIDE, UNSURE = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
+
+
+def test_empty_inbox_says_what_to_do() -> None:
+    assert sentences.inbox_sentence(inbox()).startswith("Nothing needs you now.")
+
+
+def test_inbox_counts_what_needs_a_person() -> None:
+    view = inbox(
+        running=(run_view(state=JobState.RUNNING), job_view(state=JobState.QUEUED)),
+        awaiting_review=(run_view(), run_view("run-2")),
+    )
+
+    assert sentences.inbox_sentence(view) == (
+        "One job is running, one waits for its turn and two candidates await your review."
+    )
+
+
+def test_case_names_the_smallest_group_and_its_dangerous_images() -> None:
+    case = case_view()
+    counts = pd.DataFrame(
+        {
+            "group": ["FST I-II", "FST III-IV", "FST V-VI", "FST V-VI"],
+            "label": ["melanoma", "keratosis", "melanoma", "benign naevus"],
+            "split": "audit",
+            "n": [500, 400, 61, 244],
+        }
+    )
+
+    assert sentences.case_sentence(case, counts).endswith(
+        "; 305 of types V-VI, 61 of them melanoma or keratosis."
+    )
+
+
+def test_case_without_a_known_group_says_so() -> None:
+    counts = pd.DataFrame({"group": ["unknown"], "label": ["a"], "split": "audit", "n": [5]})
+
+    assert "no photograph has a known group" in sentences.case_sentence(case_view(), counts)
+
+
+def test_sensitivity_names_layer_group_and_the_others() -> None:
+    values = pd.DataFrame(
+        {
+            "layer": ["stem", "stem", "head", "head"],
+            "group": ["FST I-II", "FST V-VI"] * 2,
+            "value": [0.001, 0.002, 0.010, 0.031],
+        }
+    )
+
+    assert sentences.sensitivity_sentence(values, ["stem", "head"], 4, "accuracy") == (
+        "Squeezing layer 2 of 2 (head) to 4 bits costs types V-VI 3.1 points; "
+        "the others at most 1.0 point."
+    )
+
+
+def test_sensitivity_does_not_call_a_prediction_measured() -> None:
+    values = pd.DataFrame({"layer": ["a"], "group": ["FST I-II"], "value": [0.2]})
+
+    assert "is predicted to cost" in sentences.sensitivity_sentence(values, ["a"], 2, "predicted")
+
+
+def test_sensitivity_where_nobody_loses() -> None:
+    values = pd.DataFrame({"layer": ["a"], "group": ["FST I-II"], "value": [-0.01]})
+
+    assert sentences.sensitivity_sentence(values, ["a"], 8, "accuracy").startswith("No group loses")
+
+
+def test_budget_says_size_cost_and_meaning() -> None:
+    text = sentences.budget_sentence(
+        4.0, 1_400_000, 9_800_000, {"FST I-II": 0.02, "FST V-VI": 0.06}
+    )
+
+    assert text == (
+        "At 4 bits the file is 1.4 MB, 7.0 times smaller than now; predicted cost for the worst "
+        "group, types V-VI: 0.06 nats, a noticeable loss of certainty."
+    )
+
+
+def test_running_training_says_epoch_worst_group_and_time() -> None:
+    run = run_view(state=JobState.RUNNING, seconds_left=720.0)
+
+    text = sentences.run_sentence(run, epochs_frame(3, 10))
+
+    assert text == "Epoch 3 of 10 is done, worst group 46 %, about 12 minutes left."
+
+
+@pytest.mark.parametrize(
+    ("state", "start"),
+    [
+        (JobState.QUEUED, "Waiting for its turn"),
+        (JobState.CANCELLED, "Cancelled by a person; nothing is wrong"),
+        (JobState.INTERRUPTED, "Interrupted"),
+        (JobState.FAILED, "Failed: out of memory"),
+    ],
+)
+def test_every_end_of_a_run_has_its_own_words(state: JobState, start: str) -> None:
+    run = run_view(state=state, error="out of memory")
+
+    assert sentences.run_sentence(run, epochs_frame(0)).startswith(start)
+
+
+def test_a_plan_that_did_not_move_is_called_flat() -> None:
+    bits = pd.DataFrame(
+        {"epoch": [0, 1, 0, 1], "layer": ["a", "a", "b", "b"], "bits": [4, 4, 3, 3]}
+    )
+
+    assert sentences.trajectory_sentence(bits) == (
+        "No layer changed its width: all 2 lines are flat."
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ((WITHIN, WITHIN, WITHIN), "No group loses more than 2 points."),
+        (
+            (WITHIN, WITHIN, UNSURE),
+            "No group loses more than 2 points, except perhaps types V-VI, "
+            "where 127 images cannot tell.",
+        ),
+        (
+            (WITHIN, WITHIN, OUTSIDE),
+            "Types V-VI lose more than 2 points; types I-II and III-IV stay within the limit.",
+        ),
+        (
+            (UNSURE, UNSURE, UNSURE),
+            "These photographs cannot tell whether any group loses more than 2 points.",
+        ),
+        (
+            (OUTSIDE, UNSURE, OUTSIDE),
+            "Types I-II and V-VI lose more than 2 points; undecided for types III-IV, "
+            "where 200 images cannot tell.",
+        ),
+    ],
+    ids=["all within", "one unsure", "one outside", "all unsure", "mixed"],
+)
+def test_comparison_never_turns_missing_evidence_into_a_pass(found: tuple, text: str) -> None:
+    assert sentences.compare_sentence(verdicts(*found), DIFFERENCES, 0.02) == text
+
+
+def test_a_loss_over_all_images_alone_is_not_hidden() -> None:
+    table = pd.concat(
+        [
+            pd.DataFrame({"group": ["overall"], "verdict": [OUTSIDE], "sentence": ""}),
+            verdicts(WITHIN, WITHIN, WITHIN),
+        ]
+    )
+
+    assert "All photographs together lose more" in sentences.compare_sentence(
+        table, DIFFERENCES, 0.02
+    )
+
+
+def test_saliency_names_the_group_whose_gaze_moved_most() -> None:
+    by_group = pd.DataFrame({"group": GROUPS, "overlap": [0.81, 0.80, 0.74]})
+
+    text = sentences.saliency_sentence(by_group)
+
+    assert "For types V-VI" in text
+    assert "74 %" in text
