@@ -1,6 +1,6 @@
 """How fast and how good the allocation is, on synthetic sensitivity maps of realistic size.
 
-    python benchmarks/allocation.py [--json FILE]
+    python -m benchmarks.allocation [--json FILE]
 
 The maps are made up (damage falls by about 4 per bit, layers and groups differ widely); sizes are
 those of real networks: 4,800 channels is about ResNet18, 17,000 MobileNetV2, 26,000 ResNet50.

@@ -16,6 +16,11 @@ from fairquant_core.command_arguments import SPLITS, Handler, parser
 from fairquant_core.errors import FairQuantError
 from fairquant_core.progress import Progress
 
+SAME_IMAGES = (
+    "{cohort} holds the very images that the model was made with, but with another table or another split, so it "
+    "cannot be told which of them it was trained on. Use the original table, or score with --split all."
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an expected error is one line on standard error and exit status 2."""
@@ -46,7 +51,7 @@ def fit(options: argparse.Namespace) -> int:
         pretrained=options.pretrained,
         size=options.size,
     )
-    classifier.origin = {"cohort": cohort.fingerprint, **_source(options)}
+    classifier.origin = {**scoring.fingerprints(cohort), **_source(options)}
     report = _Printer(options.quiet)
     data = scoring.training_data(
         cohort,
@@ -74,7 +79,7 @@ def sensitivity(options: argparse.Namespace) -> int:
     """Measure how much each layer matters to each group."""
     from fairquant_core import pipeline, scoring
 
-    cohort = _cohort(options)
+    cohort = _cohort(options, _origin(options.classifier))
     measured, _ = pipeline.sensitivity(
         cohort,
         scoring.load_any(options.classifier, **_foreign(options, cohort)),
@@ -119,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
         distillation=not options.no_distillation,
         images_per_group=options.images_per_group,
     )
-    cohort = _cohort(options)
+    cohort = _cohort(options, _origin(options.classifier))
     started = time.monotonic()
     result = pipeline.run(
         cohort,
@@ -154,17 +159,13 @@ def evaluate(options: argparse.Namespace) -> int:
     from fairquant_core.audit.criteria import Limits
     from fairquant_core.audit.summary import audit_summary
     from fairquant_core.audit.summary_text import print_table
-    from fairquant_core.models.checkpoint import read_description
 
     with ExitStack() as stack:
         model = _model_file(options.model, stack)
-        about = read_description(model) or {}
-        origin = about.get("origin") or about.get("extra") or {}
+        origin = _origin(model)
         for name in ("labels", "groups", "scheme"):
             if getattr(options, name) is None:
                 setattr(options, name, origin.get(name))
-        if options.split_seed is None:
-            options.split_seed = int(origin.get("split_seed", 0))
         cohort, split, why = _cohort_to_score(options, origin)
         classifier = scoring.load_any(model, **_foreign(options, cohort))
         predictions = scoring.evaluate(
@@ -201,12 +202,37 @@ def verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cohort(options: argparse.Namespace) -> Any:
+def _cohort(options: argparse.Namespace, origin: dict[str, Any] | None = None) -> Any:
+    """The cohort, split as it was when the model was made, if it is that cohort.
+
+    The split depends on the group column and the seed. A classifier must never be judged on images that another
+    split gave it for training, so the way in which its own cohort was read has precedence.
+    """
+    from fairquant_core.data.adapters import read_cohort
+    from fairquant_core.errors import EvaluationError
+
+    origin = origin or {}
+    if origin.get("cohort"):
+        same = _read_as_before(options.cohort, origin)
+        if same is not None:
+            return same
+    seed = options.split_seed or 0
+    cohort = read_cohort(options.cohort, labels=options.labels, groups=options.groups, seed=seed)
+    if cohort.images_fingerprint == origin.get("images"):
+        raise EvaluationError(SAME_IMAGES.format(cohort=options.cohort))
+    return cohort
+
+
+def _read_as_before(folder: Path, origin: dict[str, Any]) -> Any | None:
+    """The very cohort that a model was made with, or None if the folder holds another one."""
     from fairquant_core.data.adapters import read_cohort
 
-    return read_cohort(
-        options.cohort, labels=options.labels, groups=options.groups, seed=options.split_seed or 0
-    )
+    arguments = {"labels": origin.get("labels"), "groups": origin.get("groups")}
+    try:
+        same = read_cohort(folder, seed=int(origin.get("split_seed") or 0), **arguments)
+    except FairQuantError:
+        return None  # too small or too different to be the cohort it was made with
+    return same if same.fingerprint == origin.get("cohort") else None
 
 
 def _cohort_to_score(
@@ -214,21 +240,29 @@ def _cohort_to_score(
 ) -> tuple[Any, str | None, str]:
     """The cohort, the split to score, and why; never silently images that the model was trained on."""
     from fairquant_core.data.adapters import read_cohort
+    from fairquant_core.errors import EvaluationError
 
-    arguments = {"labels": options.labels, "groups": options.groups}
-    if options.split == "all":
-        whole = read_cohort(options.cohort, evaluation_only=True, **arguments)
-        return whole, None, "all images, whatever they were used for"
     if options.split in SPLITS:
-        return _cohort(options), options.split, f"the {options.split} split"
-    try:
-        cohort = _cohort(options)
-    except FairQuantError:
-        cohort = None  # too small or too uniform to be split, which scoring does not need
-    if cohort is not None and cohort.fingerprint == origin.get("cohort"):
-        return cohort, "audit", "the locked audit split of the cohort it was made with"
+        return _cohort(options, origin), options.split, f"the {options.split} split"
+    same = _read_as_before(options.cohort, origin) if origin.get("cohort") else None
+    if options.split == "auto" and same is not None:
+        return same, "audit", "the locked audit split of the cohort it was made with"
+    arguments = {"labels": options.labels, "groups": options.groups}
     whole = read_cohort(options.cohort, evaluation_only=True, **arguments)
+    if options.split == "all":
+        return whole, None, "all images, whatever they were used for"
+    if whole.images_fingerprint == origin.get("images"):
+        raise EvaluationError(SAME_IMAGES.format(cohort=options.cohort))
     return whole, None, "all images: this is not the cohort it was made with"
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """What a weights file remembers of the cohort it was made with; empty for foreign files."""
+    from fairquant_core.models.checkpoint import read_description
+    from fairquant_core.scoring import MODEL_FILE
+
+    about = read_description(path / MODEL_FILE if path.is_dir() else path) or {}
+    return about.get("origin") or about.get("extra") or {}
 
 
 def _model_file(path: Path, stack: ExitStack) -> Path:
@@ -260,7 +294,9 @@ def _foreign(options: argparse.Namespace, cohort: Any) -> dict[str, Any]:
 
 
 def _group_column(options: argparse.Namespace, cohort: Any) -> str:
-    return options.groups or next(iter(cohort.group_columns))
+    column = options.groups or next(iter(cohort.group_columns))
+    cohort.groups(column)  # says which columns there are if this is none of them
+    return column
 
 
 def _scheme(options: argparse.Namespace, cohort: Any) -> str:

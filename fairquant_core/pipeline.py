@@ -34,6 +34,7 @@ from fairquant_core.scoring import (
     CANDIDATE,
     FULL_PRECISION,
     MODEL_FILE,
+    fingerprints,
     score,
     training_data,
 )
@@ -223,7 +224,7 @@ def run(
                 **(source or {}),
                 "config": config.to_json(),
                 "parent": classifier.fingerprint,
-                "cohort": cohort.fingerprint,
+                **fingerprints(cohort),
                 "groups": group_column,
                 "scheme": scheme,
             },

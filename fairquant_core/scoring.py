@@ -63,6 +63,11 @@ def training_data(
     )
 
 
+def fingerprints(cohort: Cohort) -> dict[str, str]:
+    """What a model remembers of the cohort it was made with, so that scoring can recognise it."""
+    return {"cohort": cohort.fingerprint, "images": cohort.images_fingerprint}
+
+
 def label_codes(cohort: Cohort, classifier: Classifier) -> np.ndarray:
     """Position of every image's label among the classifier's classes. Shapes: (N,) int64."""
     position = {name: index for index, name in enumerate(classifier.classes)}

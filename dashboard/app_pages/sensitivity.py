@@ -17,7 +17,7 @@ job = services.sensitivity_job(case.id)
 maps = data.sensitivity(case)
 
 if maps is None:
-    page.opening(QUESTION, no_sensitivity_sentence(case))
+    page.opening(QUESTION, no_sensitivity_sentence(case, job is not None and job.state.active))
     if job is None:
         sensitivity_sections.start(case)
     else:

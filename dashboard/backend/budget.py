@@ -14,13 +14,14 @@ from dashboard.backend.runs import case_identity
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.allocation import Allocation, curve, minimax, uniform_widths
 from fairquant_core.quantization.catalogue import GRANULARITIES, MENU
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fairquant_core.quantization.allocation import Allocation
 
 MEASURED_FILE = "measured.parquet"
 CURVE_FILE = "curve.parquet"
@@ -53,7 +54,11 @@ class Budget:
             )
         if images_per_group < 2:
             raise BudgetError("At least 2 images per group are needed to measure anything.")
-        config = {"bits": sorted(set(bits)), "images_per_group": int(images_per_group), "seed": 0}
+        config: dict[str, Any] = {
+            "bits": sorted(set(bits)),
+            "images_per_group": int(images_per_group),
+            "seed": 0,
+        }
         shown = ", ".join(map(str, config["bits"]))
         request = JobRequest(
             JobKind.SENSITIVITY,
@@ -99,6 +104,9 @@ class Budget:
             if key in self._previews:
                 self._previews.move_to_end(key)
                 return self._previews[key]
+        # The solvers take a while to import and are not needed to draw the first page.
+        from fairquant_core.quantization.allocation import minimax
+
         allocation = minimax(sensitivity, float(bits), granularity=granularity)
         preview = _preview(allocation, kept_parameters(self._cases.row(case_id), sensitivity))
         with self._lock:
@@ -140,6 +148,8 @@ def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
     """The best plan of every size, and every uniform width, in one long table."""
     import numpy as np
     import pandas as pd
+
+    from fairquant_core.quantization.allocation import curve, uniform_widths
 
     low, high = min(sensitivity.menu), max(sensitivity.menu)
     points = np.arange(low, high + CURVE_STEP / 2, CURVE_STEP)

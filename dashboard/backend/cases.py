@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import select
@@ -176,7 +177,7 @@ def view(case: Case) -> CaseView:
     )
 
 
-def cohort_facts(cohort: Cohort, source: dict[str, object]) -> dict[str, object]:
+def cohort_facts(cohort: Cohort, source: Mapping[str, object]) -> dict[str, object]:
     """What the store keeps about a cohort; the fingerprint joins when the images were hashed.
 
     `source` says how it was read, so that it can be read the same way again.
@@ -190,7 +191,7 @@ def cohort_facts(cohort: Cohort, source: dict[str, object]) -> dict[str, object]
         "licence": cohort.licence,
         "n": len(cohort),
         "n_by_split": {split: int(counts.get(split, 0)) for split in SPLITS},
-        "source": source,
+        "source": dict(source),
     }
 
 

@@ -41,7 +41,7 @@ class ClassifierFile:
     description
         What our own files say (architecture, classes, fingerprint, preprocessing); None for others.
     parameters
-        Numbers in all tensors; 0 when the file is no safetensors file.
+        Floating-point numbers in all tensors; 0 when the file is no safetensors file.
     """
 
     path: Path
@@ -75,7 +75,13 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            sizes = [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+            slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
+            # Counters of batch norms are whole numbers; they are no parameters.
+            sizes = [
+                math.prod(one.get_shape())
+                for one in slices
+                if one.get_dtype().lstrip("B")[0] == "F"
+            ]
             return file.metadata() or {}, sum(sizes)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(NOT_READABLE.format(path=path, reason=error)) from error

@@ -8,6 +8,7 @@ made.
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,14 @@ def seed_demo(store: Store, settings: Settings, artefacts: Artefacts) -> str | N
     version = digest({part: file_hash(folder / part) for part in PARTS})
     identifier = f"demo-{version[:8]}"
     with store.read() as session:
-        if session.get(Case, identifier) is not None:
-            return identifier
+        known = session.get(Case, identifier) is not None
+    cohort_folder = settings.case_folder(identifier) / COHORT_FOLDER
+    if known and _root(cohort_folder) == str(folder.resolve()):
+        return identifier
+    if known:
+        # The checkout was moved: the same images are in another place now.
+        _save(read_cohort(folder), cohort_folder)
+        return identifier
     case = _build(identifier, folder, settings, artefacts)
     try:
         with store.write() as session:
@@ -83,7 +90,7 @@ def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefac
     )
     facts["fingerprint"] = cohort.fingerprint
     _require_fitting(about, folder, cohort, file.description)
-    save_cohort(cohort, settings.case_folder(identifier) / COHORT_FOLDER)
+    _save(cohort, settings.case_folder(identifier) / COHORT_FOLDER)
     return Case(
         id=identifier,
         title=TITLE,
@@ -112,6 +119,23 @@ def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefac
         classifier_hash=artefacts.publish({CLASSIFIER_FILE: folder / CLASSIFIER_FILE}),
         baseline_hash=artefacts.publish({PREDICTIONS_FILE: folder / PREDICTIONS_FILE}),
     )
+
+
+def _save(cohort: Cohort, folder: Path) -> None:
+    """Save by replacing whole files: several first starts at once do the same without harm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        save_cohort(cohort, Path(temporary))
+        for path in Path(temporary).iterdir():
+            path.replace(folder / path.name)
+
+
+def _root(folder: Path) -> str | None:
+    """Where the saved cohort expects its images; None if it has to be saved again."""
+    try:
+        return str(json.loads((folder / "cohort.json").read_text(encoding="utf-8"))["root"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _must_not_miss(about: dict[str, Any], classes: tuple[str, ...]) -> list[str]:

@@ -41,6 +41,7 @@ BOUND_FILES = {
     "plan": PLAN_FILE,
 }
 GONE = "missing"
+MOST_KNOWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Evidence:
     hashes: dict[str, str]
     audit: dict[str, Any]
 
-    def changed_since(self, earlier: dict[str, str]) -> list[str]:
-        """Words for what is not what it was at an earlier decision."""
-        keys = [key for key in TITLES if self.hashes.get(key) != earlier.get(key)]
-        return [TITLES[key] for key in keys]
+
+def changed_since(hashes: dict[str, str], earlier: dict[str, str]) -> list[str]:
+    """Words for what is not what it was at an earlier decision."""
+    return [title for key, title in TITLES.items() if hashes.get(key) != earlier.get(key)]
 
 
 class EvidenceReader:
@@ -63,7 +64,7 @@ class EvidenceReader:
         self._settings = settings
         self._artefacts = artefacts
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, int, int], str] = {}
+        self._known: dict[str, str] = {}
 
     def read(self, run: Job, case: Case, *, fresh: bool) -> Evidence:
         """Hash the files of a finished run.
@@ -75,10 +76,13 @@ class EvidenceReader:
             Otherwise a file whose size and time did not change is trusted, so that a page is drawn
             quickly.
         """
-        if run.result_hash is None:
-            raise FairQuantError("This run has no result yet, so there is nothing to review.")
+        hashes = self.hashes(run, case, fresh=fresh)
+        return Evidence(hashes, self._audit(self._folder(run) / AUDIT_FILE))
+
+    def hashes(self, run: Job, case: Case, *, fresh: bool) -> dict[str, str]:
+        """Only the hashes, for lists."""
         hashes = {}
-        folder = self._artefacts.root / run.result_hash[:2] / run.result_hash
+        folder = self._folder(run)
         for key, name in BOUND_FILES.items():
             if key != "plan" or (folder / name).exists():
                 hashes[key] = self._hash(folder / name, fresh)
@@ -87,30 +91,45 @@ class EvidenceReader:
             hashes["classifier"] = self._hash(file / case.classifier["file"], fresh)
         hashes["cohort"] = self._cohort(case, fresh)
         hashes["limits"] = Limits.from_json(case.limits).fingerprint
-        return Evidence(hashes, self._audit(folder / AUDIT_FILE))
+        return hashes
+
+    def _folder(self, run: Job) -> Path:
+        if run.result_hash is None:
+            raise FairQuantError("This run has no result yet, so there is nothing to review.")
+        return self._artefacts.root / run.result_hash[:2] / run.result_hash
 
     def _cohort(self, case: Case, fresh: bool) -> str:
         folder = self._settings.case_folder(case.id) / COHORT_FOLDER
         try:
-            cohort = load_cohort(folder, check_images=fresh)
-            # A copy has no remembered hash: its fingerprint reads every image.
-            return replace(cohort).fingerprint if fresh else cohort.fingerprint
-        except CohortError:
+            key = "|".join(f"{path}:{_state(path)}" for path in sorted(folder.iterdir()))
+            with self._lock:
+                known = self._known.get(key)
+            if known is None or fresh:
+                cohort = load_cohort(folder, check_images=fresh)
+                # A copy has no remembered hash: its fingerprint reads every image.
+                known = replace(cohort).fingerprint if fresh else cohort.fingerprint
+                self._remember(key, known)
+            return known
+        except (CohortError, OSError):
             return GONE
 
     def _hash(self, path: Path, fresh: bool) -> str:
         try:
-            state = path.stat()
+            key = f"{path}:{_state(path)}"
         except FileNotFoundError:
             return GONE
-        key = (str(path), state.st_size, state.st_mtime_ns)
         with self._lock:
             known = self._known.get(key)
         if known is None or fresh:
             known = file_hash(path)
-            with self._lock:
-                self._known[key] = known
+            self._remember(key, known)
         return known
+
+    def _remember(self, key: str, value: str) -> None:
+        with self._lock:
+            if len(self._known) > MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = value
 
     @staticmethod
     def _audit(path: Path) -> dict[str, Any]:
@@ -119,3 +138,9 @@ class EvidenceReader:
         except (OSError, ValueError):
             # A lost or damaged audit shows as a changed hash; there is no verdict to trust in it.
             return {}
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file; while they stay, a page takes the bytes to be the same."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -161,7 +162,7 @@ def saliency(task: Task) -> Outcome:
     position = {one: row for row, one in enumerate(cohort.table["id"])}
     images = np.stack([data.images[position[one]] for one in ids])
     targets = _decided(task, ids)
-    arrays = {"ids": np.array(ids), "targets": targets}
+    arrays: dict[str, Any] = {"ids": np.array(ids), "targets": targets}
     for place, (name, classifier) in enumerate((("before", before), ("after", after))):
 
         def report(done: int, total: int, place: int = place) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store, digest, now
+from dashboard.backend.store import Store, changed, digest, now
 from dashboard.backend.views import JobKind, JobState, JobView
 from fairquant_core.errors import FairQuantError
 
@@ -175,12 +175,13 @@ class Jobs:
         """Cancel a queued job now; ask the worker to end a running one."""
         self.get(job_id)
         with self._store.write() as session:
-            at_once = session.execute(
+            at_once = changed(
+                session,
                 update(Job)
                 .where(Job.id == job_id, Job.state == JobState.QUEUED.value)
-                .values(state=JobState.CANCELLED.value, ended=now(), cancel_requested=True)
+                .values(state=JobState.CANCELLED.value, ended=now(), cancel_requested=True),
             )
-            if at_once.rowcount:
+            if at_once:
                 return
             session.execute(
                 update(Job)
@@ -247,7 +248,8 @@ class Jobs:
                 .limit(5)
             )
             for job_id in list(waiting):
-                taken = session.execute(
+                taken = changed(
+                    session,
                     update(Job)
                     .where(Job.id == job_id, Job.state == JobState.QUEUED.value)
                     .values(
@@ -257,9 +259,9 @@ class Jobs:
                         ended=None,
                         message="Starting",
                         worker_token=token,
-                    )
+                    ),
                 )
-                if taken.rowcount:
+                if taken:
                     return session.get(Job, job_id, populate_existing=True)
         return None
 
@@ -271,12 +273,13 @@ class Jobs:
     def end(self, job_id: str, attempt: int, state: JobState, error: str = "") -> bool:
         """Move a running job to a state without a result; False if it was no longer running."""
         with self._store.write() as session:
-            ended = session.execute(
+            ended = changed(
+                session,
                 _running(job_id, attempt).values(
                     state=state.value, ended=now(), error=error, seconds_left=None
-                )
+                ),
             )
-            return bool(ended.rowcount)
+            return bool(ended)
 
     def finish(
         self,
@@ -291,16 +294,17 @@ class Jobs:
         `also` changes the case in the same transaction (a prepared case becomes ready with it).
         """
         with self._store.write() as session:
-            done = session.execute(
+            done = changed(
+                session,
                 _running(job_id, attempt).values(
                     state=JobState.FINISHED.value,
                     ended=now(),
                     result_hash=result_hash,
                     seconds_left=None,
                     message="Finished",
-                )
+                ),
             )
-            if not done.rowcount:
+            if not done:
                 return False
             job = session.get_one(Job, job_id, populate_existing=True)
             job.summary = {**job.summary, **summary}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dashboard.backend.processes import Identity
 from dashboard.backend.schema import Worker
-from dashboard.backend.store import Store, now
+from dashboard.backend.store import Store, changed, now
 
 ROW = 1
 FOREIGN_HOST_SECONDS = 30.0
@@ -88,22 +88,24 @@ class Lease:
                     return True
                 # Only if the row is still the one that was found dead.
                 found = holder.token if holder is not None else ""
-                taken = session.execute(
-                    update(Worker).where(Worker.id == ROW, Worker.token == found).values(**values)
+                taken = changed(
+                    session,
+                    update(Worker).where(Worker.id == ROW, Worker.token == found).values(**values),
                 )
-                return bool(taken.rowcount)
+                return bool(taken)
         except IntegrityError:
             return False
 
     def beat(self, token: str) -> bool:
         """Renew the heartbeat; False if another process has taken over."""
         with self._store.write() as session:
-            renewed = session.execute(
+            renewed = changed(
+                session,
                 update(Worker)
                 .where(Worker.id == ROW, Worker.token == token)
-                .values(heartbeat=time.time())
+                .values(heartbeat=time.time()),
             )
-            return bool(renewed.rowcount)
+            return bool(renewed)
 
     def leave(self, token: str) -> None:
         """Give the lease back."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from dashboard.backend.schema import Epoch, Job, ProgressEvent
 from dashboard.backend.store import Store, now
 from dashboard.backend.views import JobState
+from fairquant_core.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,17 +33,6 @@ EPOCH_COLUMNS = (
 )
 
 
-class ProgressLike(Protocol):
-    """What a pipeline reports (fairquant_core.pipeline.Progress)."""
-
-    stage: str
-    step: int
-    steps: int
-    message: str
-    seconds_left: float | None
-    figures: dict[str, Any]
-
-
 class Recorder:
     """Progress callback of one attempt at one job.
 
@@ -60,7 +50,7 @@ class Recorder:
         self._event_written = -math.inf
         self.stopped = False
 
-    def __call__(self, progress: ProgressLike) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Store an event, unless the last one was only a moment ago."""
         moment = time.monotonic()
         epoch_ended = is_epoch(progress.figures)
@@ -84,7 +74,7 @@ class Recorder:
         """Whether the job should stop; the `cancel` callable of a pipeline."""
         return self.stopped
 
-    def _write(self, progress: ProgressLike, as_event: bool, epoch_ended: bool) -> None:
+    def _write(self, progress: Progress, as_event: bool, epoch_ended: bool) -> None:
         figures = plain(progress.figures)
         with self._store.write() as session:
             job = session.get(Job, self._job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashboard.backend.artefacts import Artefacts
@@ -138,7 +139,7 @@ def _stored_accuracy(audit: dict[str, Any]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _long(model: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _long(model: str, rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     """One row per group; what is not estimable becomes NaN, never 0."""
     import pandas as pd
 

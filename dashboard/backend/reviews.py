@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.audit_log import AuditLog
-from dashboard.backend.evidence import Evidence, EvidenceReader
+from dashboard.backend.evidence import Evidence, EvidenceReader, changed_since
 from dashboard.backend.schema import AuditEntry, Case, Job, Review
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store
@@ -109,8 +109,8 @@ class Reviews:
             if not decisions or run.state != JobState.FINISHED.value:
                 found[run.id] = ReviewState.NONE
                 continue
-            evidence = self._evidence.read(run, cases[run.case_id], fresh=False)
-            found[run.id] = _state(decisions, evidence)
+            hashes = self._evidence.hashes(run, cases[run.case_id], fresh=False)
+            found[run.id] = _state(decisions, hashes)
         return found
 
     def view(self, run: Job, case: Case, *, fresh: bool = False) -> ReviewView:
@@ -121,7 +121,7 @@ class Reviews:
         evidence = self._evidence.read(run, case, fresh=fresh)
         with self._store.read() as session:
             decisions, problem = self._decisions(session, run.id)
-        state = _state(decisions, evidence)
+        state = _state(decisions, evidence.hashes)
         why_not = problem or self._why_not(state, decisions, evidence, run, fresh)
         comparison = _judged(evidence.audit)
         verdict = str(evidence.audit.get("verdict") or Verdict.INSUFFICIENT)
@@ -167,7 +167,7 @@ class Reviews:
         verdict = str(evidence.audit.get("verdict") or Verdict.INSUFFICIENT)
         with self._store.write() as session:
             decisions = _decisions_of(session, run.id)
-            state = _state(decisions, evidence)
+            state = _state(decisions, evidence.hashes)
             if kind not in self._allowed(state):
                 raise FairQuantError(
                     NOT_NOW.format(
@@ -244,7 +244,7 @@ class Reviews:
         fresh: bool,
     ) -> str:
         if state == ReviewState.VOID:
-            what = evidence.changed_since(decisions[-1].hashes)
+            what = changed_since(evidence.hashes, decisions[-1].hashes)
             return VOID.format(what=" and ".join(what))
         if state != ReviewState.APPROVED:
             return NOT_APPROVED[state]
@@ -278,13 +278,13 @@ def same_person(one: str, other: str) -> bool:
     return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
 
 
-def _state(decisions: list[Review], evidence: Evidence) -> ReviewState:
+def _state(decisions: list[Review], hashes: dict[str, str]) -> ReviewState:
     if not decisions:
         return ReviewState.NONE
     last = decisions[-1]
     state = AFTER[DecisionKind(last.decision)]
     binding = state in (ReviewState.PROPOSED, ReviewState.APPROVED)
-    return ReviewState.VOID if binding and evidence.changed_since(last.hashes) else state
+    return ReviewState.VOID if binding and changed_since(hashes, last.hashes) else state
 
 
 def _decisions_of(session: Session, run_id: str) -> list[Review]:

@@ -95,7 +95,7 @@ class Runs:
         checked = RunConfig.from_json(_as_declared(config))
         return self._jobs.submit(run_request(case, checked, person), self._is_whole)
 
-    def list(self, case_id: str | None) -> list[RunView]:
+    def all(self, case_id: str | None) -> list[RunView]:
         """Runs, newest first."""
         return self._views(self._jobs.rows(kind=JobKind.RUN, case_id=case_id))
 

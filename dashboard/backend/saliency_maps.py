@@ -19,7 +19,6 @@ from dashboard.backend.views import JobKind, JobState, SaliencyView
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.catalogue import METHODS
-from fairquant_core.explain.drift import group_drift, image_drift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +103,8 @@ class SaliencyMaps:
 
     def _read(self, row: Job, method: str) -> SaliencyView:
         import numpy as np
+
+        from fairquant_core.explain.drift import group_drift, image_drift
 
         path = self._artefacts.path(str(row.result_hash), SALIENCY_FILE)
         with np.load(path, allow_pickle=False) as content:

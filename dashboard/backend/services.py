@@ -214,7 +214,7 @@ class Services:
 
     def runs(self, case_id: str | None = None) -> list[views.RunView]:
         """Runs, newest first."""
-        return self._runs.list(case_id)
+        return self._runs.all(case_id)
 
     def run(self, run_id: str) -> views.RunView:
         """One run. Raises FairQuantError for an unknown id."""

@@ -14,7 +14,7 @@ from dashboard.backend.lease import Lease
 from dashboard.backend.processes import Identity, end_tree, start_detached
 from dashboard.backend.schema import Job
 from dashboard.backend.settings import REPOSITORY, Settings
-from dashboard.backend.store import Store, now
+from dashboard.backend.store import Store, changed, now
 from dashboard.backend.views import JobState, WorkerView
 
 START_SECONDS = 15.0
@@ -48,7 +48,7 @@ def reconcile(store: Store, own_token: str | None = None) -> list[str]:
         living.add(holder.token)
     with store.read() as session:
         running = list(session.scalars(select(Job).where(Job.state == JobState.RUNNING.value)))
-    changed = []
+    ended = []
     for job in running:
         if job.worker_token in living:
             continue
@@ -56,7 +56,8 @@ def reconcile(store: Store, own_token: str | None = None) -> list[str]:
             end_tree(Identity(job.child_pid, job.child_started))
         state = JobState.CANCELLED if job.cancel_requested else JobState.INTERRUPTED
         with store.write() as session:
-            done = session.execute(
+            done = changed(
+                session,
                 update(Job)
                 .where(
                     Job.id == job.id,
@@ -68,11 +69,11 @@ def reconcile(store: Store, own_token: str | None = None) -> list[str]:
                     ended=now(),
                     seconds_left=None,
                     error="" if state == JobState.CANCELLED else INTERRUPTED,
-                )
+                ),
             )
-            if done.rowcount:
-                changed.append(job.id)
-    return changed
+            if done:
+                ended.append(job.id)
+    return ended
 
 
 class Supervisor:

@@ -119,7 +119,8 @@ class Worker:
             ATTEMPT_VARIABLE: str(job.attempt),
             "PYTHONUNBUFFERED": "1",
         }
-        flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+        # Windows would open a console window for the child of a process that has none.
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with log.open("ab") as output:
             output.write(f"--- {now()} attempt {job.attempt}\n".encode())
             output.flush()

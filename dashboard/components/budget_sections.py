@@ -32,7 +32,7 @@ CONSEQUENCE_COLUMNS = {
     "accuracy now": tables.share("Accuracy now"),
     "predicted rise": tables.number("Predicted rise of the loss (nats)", 3, tip("loss")),
     "same bits everywhere": tables.number("The same bits everywhere (nats)", 3, tip("uniform")),
-    "in plain words": "In plain words",
+    "in plain words": "In plain words (predicted)",
 }
 
 

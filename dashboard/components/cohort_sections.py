@@ -27,10 +27,8 @@ def baseline(case: CaseView) -> None:
         _metric("All audit photographs", table.overall)
         for _, row in rows.iterrows():
             _metric(str(row["group"]), row)
-    st.caption(
-        f"Accuracy with 95 % interval on the locked audit photographs. "
-        f"{escaped(case.baseline_origin)}"
-    )
+    origin = case.baseline_origin.split(". ")[0].removesuffix(".")
+    st.caption(f"Accuracy with 95 % interval on the locked audit photographs. {escaped(origin)}.")
     shown = pd.concat([table.by_group, table.overall.to_frame().T], ignore_index=True)
     columns = ["group", "n", "correct", "accuracy", "low", "high"]
     shown = shown[columns].infer_objects()
@@ -44,6 +42,7 @@ def baseline(case: CaseView) -> None:
             shares = {name: tables.share(f"{name} (%)") for name in ("accuracy", "low", "high")}
             shown = tables.in_percent(shown, list(shares))
             tables.table(shown, "Baseline accuracy per group", "baseline", shares)
+            st.caption(escaped(case.baseline_origin))
 
 
 def _metric(label: str, row: pd.Series) -> None:

@@ -12,9 +12,20 @@ import streamlit as st
 
 from dashboard.backend.views import JobState, JobView
 from dashboard.components import chips, state
-from dashboard.components.words import escaped, time_left
+from dashboard.components.words import capital, escaped, time_left
 
 POLL_SECONDS = 2.0
+
+STAGES = {
+    "images": "Read the photographs",
+    "fit": "Train the classifier",
+    "sensitivity": "Find the sensitive layers",
+    "measured": "Squeeze one layer after the other",
+    "training": "Compress and train",
+    "audit": "Judge on the audit photographs",
+    "saliency": "Draw the maps",
+}
+"""Stages of all jobs -> what a person reads."""
 
 
 def follow(job_id: str, draw: Callable[[JobView], None], key: str) -> None:
@@ -48,7 +59,9 @@ def progress_text(job: JobView) -> str:
     """Return "Training · epoch 3 of 10 · about 12 minutes left"."""
     if job.state == JobState.QUEUED:
         return "Waiting for its turn"
-    parts = [job.stage.capitalize() or "Starting", job.message, time_left(job.seconds_left)]
+    stage = STAGES.get(job.stage, capital(job.stage)) or "Starting"
+    message = "" if job.message.lower() == stage.lower() else job.message
+    parts = [stage, message, time_left(job.seconds_left)]
     return " · ".join(escaped(part) for part in parts if part)
 
 

@@ -13,13 +13,8 @@ from dashboard.components.charts import training as charts
 from dashboard.components.sentences import run_sentence, trajectory_sentence
 from dashboard.components.words import capital, escaped, when
 
-STAGES = {
-    "images": "Read the photographs",
-    "sensitivity": "Find the sensitive layers",
-    "training": "Compress and train",
-    "audit": "Judge on the audit photographs",
-}
-"""Stages of a run in their order -> what a person reads."""
+RUN_STAGES = ("images", "sensitivity", "training", "audit")
+"""Stages of a run in their order."""
 
 
 def live_panel(run: RunView, groups: Sequence[str]) -> None:
@@ -43,7 +38,8 @@ def stages(run: RunView) -> None:
     """The stages of a run: done, now, still to come."""
     reached = _reached(state.services().log(run.id), run.stage)
     with st.container(horizontal=True, gap="small"):
-        for name, title in STAGES.items():
+        for name in RUN_STAGES:
+            title = live.STAGES[name]
             if name == run.stage:
                 st.badge(title, icon=":material/progress_activity:", color="blue")
             elif name in reached:
@@ -54,7 +50,7 @@ def stages(run: RunView) -> None:
 
 def _reached(log: pd.DataFrame, present: str) -> set[str]:
     """Stages that lie behind: those before the present one, and those in the log."""
-    order = list(STAGES)
+    order = list(RUN_STAGES)
     behind = set(order[: order.index(present)]) if present in order else set()
     return behind | set(log["stage"])
 
@@ -112,6 +108,6 @@ def log(run: RunView) -> None:
         return
     shown = frame.iloc[::-1].assign(
         time=[when(stamp) for stamp in frame["time"].iloc[::-1]],
-        stage=[STAGES.get(stage, capital(stage)) for stage in frame["stage"].iloc[::-1]],
+        stage=[live.STAGES.get(stage, capital(stage)) for stage in frame["stage"].iloc[::-1]],
     )
     tables.table(shown, "Log of the run", "run_log")

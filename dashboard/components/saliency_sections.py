@@ -135,7 +135,7 @@ def _facts(row: pd.Series) -> None:
         st.markdown(":red-badge[lost]" if lost else ":green-badge[gained]")
     st.markdown(f"**{escaped(str(row['label']))}** · {escaped(str(row['group']))}")
     st.caption(f"was: {escaped(str(row['before']))} → now: {escaped(str(row['after']))}")
-    st.caption(f"overlap of the top tenth: {percent(row['overlap'])} · drift {row['drift']:.2f}")
+    st.caption(f"overlap of the top tenth: {percent(row['overlap'])}")
 
 
 def image_table(view: SaliencyView) -> None:

@@ -128,7 +128,7 @@ def reading(measure: str, plan_name: str) -> str:
         "training photographs. The bit plan is made from these.",
     }[measure]
     if measure != "predicted":
-        text += " Few photographs of a group make its numbers uncertain: see the intervals below."
+        text += " Bold: the 95 % interval excludes zero; the others may be chance."
     return text + (f" Right: bits of {escaped(plan_name)}." if plan_name else "")
 
 

@@ -90,11 +90,14 @@ def case_sentence(case: CaseView, counts: pd.DataFrame) -> str:
 def sensitivity_sentence(
     values: pd.DataFrame, layers: Sequence[str], bits: int, measure: str
 ) -> str:
-    """Say which layer matters most, and to whom.
+    """Say which layer matters most, and to whom, or that chance explains all of it.
+
+    A cell counts only if its interval excludes zero; a prediction has no interval.
 
     Parameters
     ----------
-    values : [layer, group, value]; value is what a group loses (fraction of accuracy, or nats).
+    values : [layer, group, value] and, if measured, [low, high]; value is what a group loses
+        (fraction of accuracy, or nats).
     layers : all layers in the network's order.
     measure : "accuracy", "loss" or "predicted".
     """
@@ -104,11 +107,18 @@ def sensitivity_sentence(
     top = rows.loc[rows["value"].idxmax()]
     if top["value"] <= 0:
         return f"No group loses anything when any single layer alone is squeezed to {bits} bits."
-    say = (lambda value: points(value)) if measure == "accuracy" else nats
-    verb = "is predicted to cost" if measure == "predicted" else "costs"
+    measured = measure != "predicted"
+    certain = rows[rows["low"] > 0] if measured else rows
+    if certain.empty:
+        return (
+            f"At {bits} bits no single layer's harm can be told from chance; the largest figure is "
+            f"{_amount(top, measure)} for {group_words(top['group'])}, {_named(top, layers)}."
+        )
+    top = certain.loc[certain["value"].idxmax()]
+    verb = "costs" if measured else "is predicted to cost"
     text = (
-        f"Squeezing {layer_words(top['layer'], layers)} to {bits} bits {verb} "
-        f"{group_words(top['group'])} {say(top['value'])}"
+        f"Squeezing {_named(top, layers)} to {bits} bits {verb} {group_words(top['group'])} "
+        f"{_amount(top, measure)}"
     )
     others = rows[(rows["layer"] == top["layer"]) & (rows["group"] != top["group"])]
     if others.empty:
@@ -116,14 +126,35 @@ def sensitivity_sentence(
     highest = others["value"].max()
     if highest <= 0:
         return text + "; the other groups lose nothing there."
-    return text + f"; the others at most {say(highest)}."
+    return f"{text}; the others at most {_size(highest, measure)}."
 
 
-def no_sensitivity_sentence(case: CaseView) -> str:
+def _named(row: pd.Series, layers: Sequence[str]) -> str:
+    return layer_words(str(row["layer"]), layers)
+
+
+def _size(value: float, measure: str) -> str:
+    return points(value) if measure == "accuracy" else nats(value)
+
+
+def _amount(row: pd.Series, measure: str) -> str:
+    """Return the value with its interval where it was measured."""
+    text = _size(row["value"], measure)
+    if measure == "predicted" or not known(row["low"]):
+        return text
+    scale = 100 if measure == "accuracy" else 1
+    digits = 1 if measure == "accuracy" else 2
+    return f"{text} (95 %: {scale * row['low']:.{digits}f} to {scale * row['high']:.{digits}f})"
+
+
+def no_sensitivity_sentence(case: CaseView, running: bool) -> str:
     """Say that nothing is measured yet and what the measurement does."""
+    name = case.classifier.name
+    if running:
+        return f"Being measured: each layer of {name} is squeezed alone, for every group."
     return (
-        f"Not measured yet: each layer of {case.classifier.name} will be squeezed alone, and what "
-        "that costs each group is measured."
+        f"Not measured yet: each layer of {name} will be squeezed alone, and what that costs each "
+        "group is measured."
     )
 
 
@@ -154,7 +185,9 @@ def _loss_meaning(rise: float) -> str:
         return ", a slight loss of certainty"
     if rise < 0.2:
         return ", a noticeable loss of certainty"
-    return ", a serious loss"
+    if rise < 0.5:
+        return ", a serious loss"
+    return ", a loss too large for the prediction to be more than a warning"
 
 
 def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:

@@ -141,6 +141,7 @@ def next_button(
 def choose(name: str) -> None:
     """Callback of the selectors in the header strip: write the choice into the address."""
     chosen = st.session_state[f"choose_{name}"]
+    st.query_params.pop("view", None)
     if name == "case":
         st.query_params.pop("run", None)
         st.session_state[CARRIED] = {}

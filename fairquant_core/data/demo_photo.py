@@ -197,7 +197,7 @@ def photograph(
     height = relief * smooth + layers.height
     oil = rng.gamma(2.0, 0.020)
     shading, glints = _light(height, layers.gloss * 0.20 + oil, side, rng)
-    light = reflectance * shading[..., None] + glints[..., None]
+    light: Field = reflectance * shading[..., None] + glints[..., None]
     light = _things_on_skin(light, skin, nearness, side, rng)
     return Photograph(_camera(light, rng), layers.cover, reflectance)
 

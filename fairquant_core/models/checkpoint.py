@@ -29,7 +29,7 @@ CHANGED = "{path}: these are not the weights that were saved (fingerprint {found
 NEWER_FORMAT = "{path} was written by a newer version (format {version}): update this program"
 UNKNOWN_FORMAT = (
     "{path} has the format {format!r}, which this function does not open: use "
-    "fairquant_core.pipeline.load_any"
+    "fairquant_core.scoring.load_any"
 )
 NOT_WRITTEN = "{path} could not be written ({reason}): free some space or choose another folder"
 

@@ -99,6 +99,39 @@ def test_another_cohort_is_scored_whole(
     assert "8 images (all images: this is not the cohort" in capsys.readouterr().out
 
 
+def test_another_group_column_still_scores_the_audit_split_only(
+    place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "--model", str(place / "run"), "--cohort", str(small_cohort_folder)]
+    common = ["--cache", str(place / "cache"), "--quiet", "--groups", "sex", "--scheme", "values"]
+    assert main([*arguments, *common]) == 0
+    out = capsys.readouterr().out
+    assert "locked audit split" in out and "female" in out
+
+
+def test_training_images_under_another_table_are_refused(
+    place: Path, small_cohort_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(small_cohort_folder / "table.csv").drop(columns="patient")
+    (tmp_path / "images").symlink_to(small_cohort_folder / "images")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    arguments = ["evaluate", "--model", str(place / "run"), "--cohort", str(tmp_path), "--quiet"]
+    assert main(arguments) == 2
+    assert "cannot be told which of them it was trained on" in capsys.readouterr().err
+
+
+def test_run_keeps_the_split_of_the_classifier_whatever_the_groups(
+    place: Path, small_cohort_folder: Path
+) -> None:
+    arguments = ["run", "--classifier", str(place / "full.safetensors"), "--quiet"]
+    cohort = ["--cohort", str(small_cohort_folder), "--cache", str(place / "cache")]
+    options = ["--method", "uniform_ptq", "--groups", "sex", "--split-seed", "5"]
+    assert main([*arguments, *cohort, *options, "--out", str(place / "by-sex")]) == 0
+    first = Predictions.load(place / "run" / "predictions.parquet").part("audit")
+    second = Predictions.load(place / "by-sex" / "predictions.parquet").part("audit")
+    assert first.frame["id"].tolist() == second.frame["id"].tolist()
+
+
 def test_audit_split_was_not_used_for_training(place: Path, small_cohort_folder: Path) -> None:
     origin = read_description(place / "full.safetensors")["origin"]
     audit = json.loads((place / "run" / "audit.json").read_text())

@@ -121,7 +121,8 @@ def heatmap(
         row=1,
         col=1,
     )
-    _number_cells(figure, grid, groups, labels, low, reach, signed, measure)
+    bold = certain_cells(values).reindex(index=list(layers), columns=list(groups))
+    _number_cells(figure, grid, bold.eq(True).to_numpy(), groups, labels, (low, reach), measure)
     if plan is not None:
         _bit_strip(figure, plan, layers, labels)
     framed(figure, 110 + ROW_HEIGHT * len(labels), margin={"l": 8, "r": 8, "t": 30, "b": 8})
@@ -130,20 +131,28 @@ def heatmap(
     return figure
 
 
+def certain_cells(values: pd.DataFrame) -> pd.DataFrame:
+    """Layer x group table: whether the measured interval excludes zero (never for predictions)."""
+    certain = pd.Series(False, index=values.index)
+    if {"low", "high"} <= set(values.columns):
+        certain = (values["low"] > 0) | (values["high"] < 0)
+    return values.assign(certain=certain).pivot(index="layer", columns="group", values="certain")
+
+
 def _number_cells(
     figure: go.Figure,
     grid: np.ndarray,
+    bold: np.ndarray,
     groups: Sequence[str],
     labels: Sequence[str],
-    low: float,
-    high: float,
-    signed: bool,
+    ends: tuple[float, float],
     measure: str,
 ) -> None:
     """Write the numbers as two text layers, dark on light cells and light on dark ones."""
     digits = 1 if measure == "accuracy" else 3
+    low, high = ends
     place = (grid - low) / (high - low)
-    light_cell = np.abs(place - 0.5) < 0.3 if signed else place > 0.55
+    light_cell = np.abs(place - 0.5) < 0.3 if low < 0 else place > 0.55
     for wanted, colour in ((True, DARK_TEXT), (False, LIGHT_TEXT)):
         rows, columns = np.nonzero((light_cell == wanted) & np.isfinite(grid))
         figure.add_trace(
@@ -151,7 +160,7 @@ def _number_cells(
                 x=[groups[column] for column in columns],
                 y=[labels[row] for row in rows],
                 text=[
-                    _cell(grid[row, column], digits)
+                    _cell(grid[row, column], digits, bool(bold[row, column]))
                     for row, column in zip(rows, columns, strict=True)
                 ],
                 mode="text",
@@ -164,9 +173,10 @@ def _number_cells(
         )
 
 
-def _cell(value: float, digits: int) -> str:
+def _cell(value: float, digits: int, bold: bool) -> str:
     text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    text = text.removeprefix("-") if float(text) == 0 else text
+    return f"<b>{text}</b>" if bold else text
 
 
 def _bit_strip(

@@ -132,3 +132,13 @@ def test_a_damaged_demo_is_said_and_does_not_stop_the_application(
 def test_without_demo_files_there_is_no_case(services: Services) -> None:
     assert services.default_case() is None
     assert services.start_problem == ""
+
+
+def test_a_moved_checkout_finds_its_images_again(with_demo: Settings, tmp_path: Path) -> None:
+    case = open_services(with_demo).default_case()
+    assert case is not None
+    moved = tmp_path / "elsewhere"
+    with_demo.assets_folder.rename(moved)
+    again = open_services(replace(with_demo, assets_folder=moved))
+    assert [one.id for one in again.cases()] == [case.id]
+    assert again.image(case.id, "image-0000").size == (8, 8)

@@ -1,0 +1,99 @@
+"""The real computations behind every kind of job, on coloured squares and a very small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dashboard.backend.execution import execute
+from dashboard.backend.services import Services
+from dashboard.backend.views import JobKind, JobState, NewCase
+from fairquant_core.audit.criteria import Limits
+from tests.dashboard.backend.made_results import write_cohort
+
+torch = pytest.importorskip("torch")
+
+
+def work_off(services: Services, job_id: str) -> None:
+    """Execute a queued job here, as the worker's child does."""
+    from dashboard.backend import job
+
+    claimed = services._jobs.claim("a test")
+    assert claimed is not None
+    assert claimed.id == job_id
+    computations = {
+        JobKind.PREPARE: job.prepare,
+        JobKind.SENSITIVITY: job.sensitivity,
+        JobKind.RUN: job.run,
+        JobKind.SALIENCY: job.saliency,
+    }
+    assert execute(job_id, claimed.attempt, services.settings, computations) == 0
+    ended = services.job(job_id)
+    assert (ended.state, ended.error) == (JobState.FINISHED, "")
+
+
+def test_from_a_table_of_images_to_a_bundle(services: Services, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _journey(services, tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _journey(services: Services, tmp_path: Path) -> None:
+    write_cohort(tmp_path / "cohort")
+    case_id = services.create_case(
+        NewCase(
+            "Squares",
+            tmp_path / "cohort",
+            "fitzpatrick",
+            architecture="mobilenetv3_small_050",
+            image_size=32,
+            fit_epochs=1,
+            must_not_miss=("malignant",),
+            limits=Limits(margin=0.5, minimum_images=5),
+        )
+    )
+    prepare_job = services.case(case_id).prepare_job
+    assert prepare_job is not None
+    work_off(services, prepare_job)
+    case = services.case(case_id)
+    assert case.ready
+    assert len(case.classifier.fingerprint) == 64
+    assert len(case.cohort.fingerprint) == 64
+    assert services.baseline(case_id) is not None
+    assert len(services.epochs(prepare_job)) == 1
+
+    job_id = services.request_sensitivity(case_id, (4,), 2)
+    work_off(services, job_id)
+    maps = services.sensitivity(case_id)
+    assert maps is not None
+    assert maps[0].groups == maps[1].groups == case.groups
+    assert services.budget_curve(case_id) is not None
+    preview = services.plan_preview(case_id, 4.0)
+    assert preview is not None
+
+    run_id = services.start_run(case_id, {"method": "minimax_ptq", "bits": 4.0}, "Rosa")
+    work_off(services, run_id)
+    run = services.run(run_id)
+    assert run.achieved_bits is not None
+    assert run.achieved_bits <= 4.0
+    # The run took the map of the case, so the slider's promise is the file that came out.
+    plan = services._artefacts.path(str(run.result_hash), "plan.json").read_text()
+    assert f'"kept_parameters": {preview.plan.kept_parameters}' in plan
+    assert run.bytes_packed == pytest.approx(preview.bytes, rel=0.25)
+    assert run.verdict == services.comparison(run_id).overall_verdict
+
+    saliency_job = services.request_saliency(run_id, "grad_cam")
+    work_off(services, saliency_job)
+    view = services.saliency(run_id, "grad_cam")
+    assert view is not None
+    assert view.maps_before.shape == view.maps_after.shape == (len(view.frame), 32, 32)
+    assert np.isfinite(view.maps_before).all()
+
+    services.decide(run_id, "Ada", "auditor", "propose")
+    services.decide(run_id, "Kwame", "clinician", "approve", "", "Test.")
+    assert services.export(run_id).is_file()
