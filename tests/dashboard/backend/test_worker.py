@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -12,10 +13,12 @@ from dashboard.backend.jobs import JobRequest, Jobs
 from dashboard.backend.lease import Lease
 from dashboard.backend.processes import Identity
 from dashboard.backend.progress import epochs
+from dashboard.backend.services import Services
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store
 from dashboard.backend.supervision import Supervisor, reconcile
 from dashboard.backend.views import JobState, JobView
+from tests.dashboard.backend.conftest import bare_case
 
 Build = Callable[..., JobRequest]
 
@@ -116,6 +119,32 @@ def test_an_interrupted_job_resumes_where_it_was(
     assert wait_for_end(jobs, job_id).state == JobState.FINISHED
     assert jobs.row(job_id).summary["first"] >= 3
     assert epochs(store, job_id)["epoch"].tolist() == list(range(1, 11))
+
+
+def test_two_applications_share_one_worker_that_leaves_when_idle(
+    store: Store, settings: Settings
+) -> None:
+    quick = replace(settings, worker_idle_seconds=0.5)
+    first, second = Supervisor(store, quick), Supervisor(store, quick)
+    first.ensure()
+    second.ensure()
+    wait_for(lambda: first.look().alive)
+    assert first.look().pid == second.look().pid
+    wait_for(lambda: not first.look().alive)
+    log = quick.worker_log.read_text()
+    assert log.count("started for") == 1
+    assert "worker ends" in log
+
+
+def test_a_running_job_without_a_worker_is_cancelled_at_once(
+    services: Services, request_job: Build
+) -> None:
+    with services._store.write() as session:
+        session.add(bare_case("case-1"))
+    job_id = services._jobs.submit(request_job())
+    services._jobs.claim("a worker that died")
+    services.cancel(job_id)
+    assert services.job(job_id).state == JobState.CANCELLED
 
 
 def test_a_second_worker_is_refused_while_the_first_lives(store: Store) -> None:
