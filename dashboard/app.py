@@ -12,7 +12,7 @@ if str(ROOT) not in sys.path:
     # Streamlit puts this file's folder on the path, not the repository that holds both packages.
     sys.path.insert(0, str(ROOT))
 
-from dashboard.components import glossary, header, state  # noqa: E402
+from dashboard.components import header, sidebar, state  # noqa: E402
 
 st.set_page_config(
     page_title="FairQuant Audit",
@@ -22,75 +22,67 @@ st.set_page_config(
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 
-page = st.navigation(
-    {
-        "": [
-            st.Page(
-                "app_pages/inbox.py",
-                title="Inbox",
-                icon=":material/inbox:",
-                help="What needs you: running work, candidates to review, new results, failures.",
-                default=True,
-            ),
-        ],
-        "Prepare": [
-            st.Page(
-                "app_pages/case.py",
-                title="Case",
-                icon=":material/groups:",
-                help="Which classifier is judged, on whose photographs, within which limits.",
-            ),
-            st.Page(
-                "app_pages/sensitivity.py",
-                title="Sensitivity",
-                icon=":material/grid_on:",
-                help="Which layers of the network matter to which skin-tone group.",
-            ),
-            st.Page(
-                "app_pages/budget.py",
-                title="Budget",
-                icon=":material/compress:",
-                help="How small the file can get, and which group pays for it. Runs start here.",
-            ),
-        ],
-        "Compress": [
-            st.Page(
-                "app_pages/runs.py",
-                title="Runs",
-                icon=":material/monitoring:",
-                help="A run while it trains, and all runs of the case.",
-            ),
-        ],
-        "Judge": [
-            st.Page(
-                "app_pages/compare.py",
-                title="Compare",
-                icon=":material/compare_arrows:",
-                help="Accuracy per group before and after, with the verdict per group.",
-            ),
-            st.Page(
-                "app_pages/saliency.py",
-                title="Saliency",
-                icon=":material/visibility:",
-                help="Where the classifier looks, before and after.",
-            ),
-            st.Page(
-                "app_pages/review.py",
-                title="Review and export",
-                icon=":material/verified_user:",
-                help="A person decides; only an approved candidate leaves.",
-            ),
-        ],
-    }
-)
-
+sections = {
+    "": [
+        st.Page(
+            "app_pages/inbox.py",
+            title="Inbox",
+            icon=":material/inbox:",
+            help="What needs you: running work, candidates to review, new results, failures.",
+            default=True,
+        ),
+    ],
+    "Prepare": [
+        st.Page(
+            "app_pages/case.py",
+            title="Case",
+            icon=":material/groups:",
+            help="Which classifier is judged, on whose photographs, within which limits.",
+        ),
+        st.Page(
+            "app_pages/sensitivity.py",
+            title="Sensitivity",
+            icon=":material/grid_on:",
+            help="Which layers of the network matter to which skin-tone group.",
+        ),
+        st.Page(
+            "app_pages/budget.py",
+            title="Budget",
+            icon=":material/compress:",
+            help="How small the file can get, and which group pays for it. Runs start here.",
+        ),
+    ],
+    "Compress": [
+        st.Page(
+            "app_pages/runs.py",
+            title="Runs",
+            icon=":material/monitoring:",
+            help="A run while it trains, and all runs of the case.",
+        ),
+    ],
+    "Judge": [
+        st.Page(
+            "app_pages/compare.py",
+            title="Compare",
+            icon=":material/compare_arrows:",
+            help="Accuracy per group before and after, with the verdict per group.",
+        ),
+        st.Page(
+            "app_pages/saliency.py",
+            title="Saliency",
+            icon=":material/visibility:",
+            help="Where the classifier looks, before and after.",
+        ),
+        st.Page(
+            "app_pages/review.py",
+            title="Review and export",
+            icon=":material/verified_user:",
+            help="A person decides; only an approved candidate leaves.",
+        ),
+    ],
+}
+page = st.navigation(sections, position="hidden")
 place = state.arrive()
-with st.sidebar:
-    if st.button("What do the words mean?", icon=":material/menu_book:", type="tertiary"):
-        glossary.show()
-    st.caption(
-        "Local use without sign-in: names are typed, not checked. Nothing leaves this machine."
-    )
-
+sidebar.draw(sections, place)
 header.strip(place)
 page.run()

@@ -34,6 +34,7 @@ from fairquant_core.scoring import (
     CANDIDATE,
     FULL_PRECISION,
     MODEL_FILE,
+    check_split,
     fingerprints,
     score,
     training_data,
@@ -187,6 +188,7 @@ def run(
         seconds[name] = round(time.monotonic() - clock, 2)
         clock = time.monotonic()
 
+    check_split(cohort, classifier)
     work.mkdir(parents=True, exist_ok=True)
     data = training_data(
         cohort,

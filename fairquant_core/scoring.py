@@ -24,8 +24,12 @@ CANDIDATE = "candidate"
 SCORED_SPLITS = ("validation", "audit")
 MODEL_FILE = "model.safetensors"
 
+OTHER_SPLIT = (
+    "'{name}' was trained on these very images with another split, so images that it has seen could be in the "
+    "audit. Read the cohort as then (groups: {groups}, split seed: {seed}), or fit a classifier anew."
+)
 CLASSES_DIFFER = (
-    "The classifier knows the classes {ours}, the cohort has {theirs}. Classes missing in the classifier: "
+    "The classifier knows the classes {ours}, the cohort has {theirs}. Missing in the classifier: "
     "{missing}. Use a cohort with the same labels, or fit a classifier on this cohort."
 )
 
@@ -66,6 +70,24 @@ def training_data(
 def fingerprints(cohort: Cohort) -> dict[str, str]:
     """What a model remembers of the cohort it was made with, so that scoring can recognise it."""
     return {"cohort": cohort.fingerprint, "images": cohort.images_fingerprint}
+
+
+def check_split(cohort: Cohort, classifier: Classifier) -> None:
+    """Refuse a cohort that holds the classifier's own images in another split.
+
+    Raises
+    ------
+    EvaluationError
+        Its training images could then be in the audit split, and every figure would look too good.
+    """
+    origin = classifier.origin
+    same_images = origin.get("images") == cohort.images_fingerprint
+    if same_images and origin.get("cohort") != cohort.fingerprint:
+        raise EvaluationError(
+            OTHER_SPLIT.format(
+                name=classifier.name, groups=origin.get("groups"), seed=origin.get("split_seed")
+            )
+        )
 
 
 def label_codes(cohort: Cohort, classifier: Classifier) -> np.ndarray:

@@ -43,8 +43,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
     st.metric("Size of the file", megabytes(preview.bytes), width="content")
     st.metric("Bits achieved", f"{preview.achieved_bits:.2f}", width="content")
 st.caption(
-    "Curve and squares are predictions before any training; training usually wins part of the loss "
-    "back. Diamonds are finished runs, measured on the audit photographs."
+    "Curve and squares are predictions before any training; above about 1 nat they only warn. "
+    "Training usually wins part of the loss back. Diamonds are finished runs, measured on the audit "
+    "photographs."
 )
 tables.twin(curve, "Predicted cost of every budget", "tradeoff")
 

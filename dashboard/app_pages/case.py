@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import cohort_sections, data, new_case, page, state, tables
+from dashboard.components import cohort_sections, data, live, new_case, page, state, tables
 from dashboard.components.charts import cohort as charts
 from dashboard.components.sentences import case_sentence
 
@@ -19,6 +19,8 @@ counts = data.cell_counts(case)
 page.opening(QUESTION, case_sentence(case, counts))
 if not case.ready:
     page.preparation(case)
+elif case.prepare_job:
+    live.seen(state.services().job(case.prepare_job))
 
 minimum = case.limits.minimum_images
 figure_slot = st.container()

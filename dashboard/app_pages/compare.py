@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import compare_sections, data, page, state, tables
+from dashboard.components import compare_sections, data, live, page, state, tables
 from dashboard.components.charts import comparison as charts
 from dashboard.components.sentences import compare_sentence
 
@@ -12,6 +12,7 @@ QUESTION = "Does anyone lose?"
 SHORT, FULL = "In short", "In full"
 
 case, run = page.need_finished_run(QUESTION)
+live.seen(run)
 scheme = compare_sections.chosen_scheme(case)
 view = data.comparison(run, scheme)
 own = view if scheme == case.scheme else data.comparison(run, case.scheme)
@@ -19,8 +20,9 @@ page.opening(QUESTION, compare_sentence(own.verdicts, own.differences, case.limi
 compare_sections.verdict_row(own.verdicts, own.differences)
 
 shown = ["overall", *(group for group in view.groups if group != "unknown")]
+models = compare_sections.in_order(view.models)
 tables.chart(
-    charts.accuracy_dots(view.accuracy, shown, view.models),
+    charts.accuracy_dots(view.accuracy, shown, models),
     "compare_dots",
     charts.accuracy_alt(view.accuracy, shown),
 )

@@ -18,16 +18,14 @@ if run is None:
         state.go("budget")
     st.stop()
 
-services = state.services()
 if run.state.active:
-    services.ensure_worker()
+    state.services().ensure_worker()
 
 st.title(QUESTION, anchor=False)
 run_sections.live_panel(run, case.groups)
 
 live.controls(run, "run")
-if run.state == JobState.FINISHED and not run.seen:
-    services.mark_seen(run.id)
+live.seen(run)
 
 with tables.details("Configuration", "run_config", ":material/settings:") as is_open:
     if is_open:

@@ -27,6 +27,7 @@ if view is None:
     st.caption(COMPLETENESS_NOTE)
     st.stop()
 
+live.seen(job)
 by_group = saliency_sections.group_means(view)
 page.opening(QUESTION, saliency_sentence(by_group))
 picture_slot = st.container()

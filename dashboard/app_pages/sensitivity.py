@@ -24,6 +24,7 @@ if maps is None:
         live.job_panel(job, "sensitivity")
     st.stop()
 
+live.seen(job)
 measured, predicted = maps
 bits, measure = sensitivity_sections.chosen(measured, predicted)
 values = sensitivity_sections.values(maps, bits, measure)

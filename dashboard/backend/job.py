@@ -32,7 +32,7 @@ from dashboard.backend.saliency_maps import SALIENCY_FILE
 from dashboard.backend.schema import Case
 from dashboard.backend.store import now
 from dashboard.backend.views import JobKind, JobState
-from fairquant_core import pipeline
+from fairquant_core import pipeline, scoring
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort, load_cohort
@@ -127,7 +127,7 @@ def run(task: Task) -> Outcome:
         scheme=case.scheme,
         limits=Limits.from_json(case.limits),
         must_not_miss=tuple(case.must_not_miss),
-        source={key: case.cohort["source"][key] for key in _SOURCE_KEYS},
+        source=_source(task),
         cache=task.settings.cache,
         work=task.work,
         progress=task.progress,
@@ -198,7 +198,9 @@ def _base_classifier(task: Task, cohort: Cohort) -> tuple[Path, Classifier]:
     if case.classifier_hash is not None and about["file"]:
         source = task.artefacts.path(case.classifier_hash, about["file"])
     if source is not None and about["file"] == CLASSIFIER_FILE:
-        return source, load_classifier(source)
+        classifier = load_classifier(source)
+        scoring.check_split(cohort, classifier)
+        return source, classifier
     path = task.work / CLASSIFIER_FILE
     if path.exists():
         # A resumed job: the file is written only when it is complete.
@@ -218,6 +220,11 @@ def _base_classifier(task: Task, cohort: Cohort) -> tuple[Path, Classifier]:
     return path, classifier
 
 
+def _source(task: Task) -> dict[str, Any]:
+    """How the cohort was read, so that the exported file can be scored in the same way."""
+    return {key: task.case.cohort["source"][key] for key in _SOURCE_KEYS}
+
+
 def _fitted(task: Task, cohort: Cohort, weights: Path | None) -> Classifier:
     about = task.case.classifier
     classifier = create(
@@ -228,6 +235,7 @@ def _fitted(task: Task, cohort: Cohort, weights: Path | None) -> Classifier:
         size=about["size"],
         name=about["name"],
     )
+    classifier.origin = {**scoring.fingerprints(cohort), **_source(task)}
     data = training_data(
         cohort,
         classifier,

@@ -18,8 +18,7 @@ from dashboard.backend.store import Store, now
 from dashboard.backend.views import CohortInspection, JobKind, NewCase
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.data import skin_tone
-from fairquant_core.data.adapters import ADAPTERS, Request, read_cohort
-from fairquant_core.data.adapters import _find_table as find_table
+from fairquant_core.data.adapters import ADAPTERS, Request, find_table, read_cohort
 from fairquant_core.data.cohort import Cohort, load_cohort, save_cohort
 from fairquant_core.data.table_columns import read_header
 from fairquant_core.errors import CheckpointError, ClassifierError, CohortError, FairQuantError

@@ -113,6 +113,8 @@ def plain_consequence(rise: float, naive: float | None, width: int, is_worst: bo
     if naive is None or naive <= 0:
         return text
     share = rise / naive
+    if share < 0.5:
+        return f"{text}; far less harm than {width} bits everywhere"
     if share < 0.95:
         return f"{text}; {percent(1 - share)} less harm than {width} bits everywhere"
     if share > 1.05:
@@ -149,7 +151,6 @@ def start(case: CaseView, bits: float, granularity: str) -> None:
         defaults.epochs,
         key="run_epochs",
         disabled=not method.trains,
-        help="More passes take longer and usually win back more.",
     )
     seed = right.number_input(
         "Seed", 0, 2**31 - 1, 0, key="run_seed", help="Another seed shows how much is chance."
@@ -169,7 +170,7 @@ def start(case: CaseView, bits: float, granularity: str) -> None:
         "Your name",
         key="person",
         persist_state="session",
-        help="Written into the audit log. Without sign-in it is not checked.",
+        placeholder="for the audit log; without sign-in it is not checked",
     )
     if st.button("Start the run", type="primary", icon=":material/play_arrow:"):
         _start(case, config, person)

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard.backend.views import CaseView, ComparisonView
 from dashboard.components import chips, data, tables
 from dashboard.components.charts import comparison as charts
+from dashboard.components.data import CANDIDATE, FULL_PRECISION
 from dashboard.components.glossary import tip
 from dashboard.components.words import SCHEME_TITLES, counted, escaped, interval, points
 from fairquant_core.errors import FairQuantError
@@ -55,6 +56,11 @@ def scheme_control(case: CaseView) -> None:
 
 def _schemes(case: CaseView) -> list[str]:
     return ["fst2", "fst3", "fst6"] if case.scheme.startswith("fst") else [case.scheme]
+
+
+def in_order(models: tuple[str, ...]) -> list[str]:
+    """Full precision first, the candidate last, what it is measured against between them."""
+    return sorted(models, key=lambda model: (model != FULL_PRECISION, model == CANDIDATE))
 
 
 def verdict_row(verdicts: pd.DataFrame, differences: pd.DataFrame) -> None:

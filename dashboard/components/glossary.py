@@ -46,5 +46,4 @@ def show() -> None:
         text = f"{word} {entry.plain} {entry.technical}".lower()
         if wanted and wanted.lower() not in text:
             continue
-        st.markdown(f"**{word.capitalize()}** — {entry.plain}")
-        st.caption(entry.technical)
+        st.markdown(f"**{word.capitalize()}** · {entry.plain}  \n:small[{entry.technical}]")

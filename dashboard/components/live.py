@@ -15,6 +15,8 @@ from dashboard.components import chips, state
 from dashboard.components.words import capital, escaped, time_left
 
 POLL_SECONDS = 2.0
+EPOCH_SHARE = "epoch_share"
+"""Figure that training reports within an epoch: how much of the epoch is done, 0 to 1."""
 
 STAGES = {
     "images": "Read the photographs",
@@ -52,7 +54,12 @@ def fraction(job: JobView) -> float:
     """How much of the present stage is done, 0 to 1."""
     if job.state == JobState.FINISHED:
         return 1.0
-    return min(1.0, max(0.0, job.step / job.steps)) if job.steps else 0.0
+    if not job.steps:
+        return 0.0
+    # While an epoch runs its number is reported already; what counts is how much of it is done.
+    running = EPOCH_SHARE in job.figures
+    done = job.step - 1 + float(job.figures[EPOCH_SHARE]) if running else job.step
+    return min(1.0, max(0.0, done / job.steps))
 
 
 def progress_text(job: JobView) -> str:
@@ -87,6 +94,12 @@ def job_panel(job: JobView, key: str) -> None:
     state.services().ensure_worker()
     follow(job.id, progress, key)
     controls(job, key)
+
+
+def seen(job: JobView | None) -> None:
+    """Take a finished job out of the inbox: the person is looking at its result."""
+    if job is not None and job.state == JobState.FINISHED and not job.seen:
+        state.services().mark_seen(job.id)
 
 
 def controls(job: JobView, key: str) -> None:

@@ -39,7 +39,8 @@ ARCHITECTURES = (
 def form() -> None:
     """Draw the form; nothing is stored before the last button, and an error loses nothing."""
     opening(
-        "What shall be judged, on whom?", "Four things: photographs, classifier, groups, limits."
+        "What shall be judged, on whom?",
+        "Photographs, groups, classifier and limits; everything is checked first.",
     )
     inspection = _cohort()
     if inspection is None:

@@ -20,6 +20,9 @@ DECISIONS = {
     DecisionKind.REQUEST_CHANGES: "Ask for changes",
     DecisionKind.WITHDRAW: "Withdraw the approval",
 }
+MADE_BUNDLE = "made_bundle"
+"""Where this session's download lies: (run id, path). The file itself is the truth."""
+
 UNAUTHENTICATED = ":orange-badge[unauthenticated (local demo)]"
 
 
@@ -58,6 +61,8 @@ def decision_form(run: RunView, review: ReviewView) -> None:
     if not review.allowed:
         st.caption("No decision is possible in this state.")
         return
+    # A new decision starts with empty fields: their keys count the decisions so far.
+    count = len(review.decisions)
     with st.form("decision", border=True):
         person = st.text_input("Your name", key="person", persist_state="session")
         role = st.selectbox("Your role", ROLES, format_func=capital, key="decision_role")
@@ -67,14 +72,13 @@ def decision_form(run: RunView, review: ReviewView) -> None:
             format_func=lambda kind: DECISIONS[kind],
             key="decision_kind",
         )
-        comment = st.text_area("Reasons", key="decision_comment", height=90)
+        comment = st.text_area("Reasons", key=f"decision_comment_{count}", height=90)
         override = None
-        if review.needs_override:
+        if review.needs_override and DecisionKind.APPROVE in review.allowed:
             override = st.text_area(
                 "Override: why may it leave although a limit is not shown to be kept?",
-                key="decision_override",
+                key=f"decision_override_{count}",
                 height=90,
-                help=tip("override"),
             )
         if review.four_eyes:
             st.caption("Four eyes: who started or proposed a run cannot approve it.")
@@ -108,22 +112,23 @@ def _decide(
 
 
 def export(run: RunView, review: ReviewView) -> None:
-    """The bundle of an approved run, or the reason why there is none."""
+    """The bundle of an approved run, made on demand, or the reason why there is none."""
     st.subheader("Export", anchor=False)
     if not review.may_export:
         st.warning(escaped(review.why_not), icon=":material/lock:")
         return
-    try:
-        path = state.services().export(run.id, person=st.session_state.get("person", ""))
-    except FairQuantError as error:
-        st.error(escaped(str(error)))
+    # Every export is logged, so it happens when a person asks, not when the page is drawn.
+    if st.button("Make the bundle", type="primary", icon=":material/inventory_2:"):
+        _make_bundle(run)
+    made_for, path = st.session_state.get(MADE_BUNDLE, ("", None))
+    if made_for != run.id or path is None or not path.is_file():
+        st.caption("Every file is checked again, byte for byte, before it is packed.")
         return
     st.download_button(
         f"Download the bundle ({megabytes(path.stat().st_size)})",
         path.read_bytes,
         file_name=path.name,
         mime="application/zip",
-        type="primary",
         icon=":material/download:",
         key="bundle",
         on_click="ignore",
@@ -132,6 +137,17 @@ def export(run: RunView, review: ReviewView) -> None:
         "Packed weights, bit plan, predictions, audit and a manifest of SHA-256 sums. Check it "
         f"with: `python -m fairquant_core verify {path.name}`"
     )
+
+
+def _make_bundle(run: RunView) -> None:
+    st.session_state.pop(MADE_BUNDLE, None)
+    try:
+        with st.spinner("Checking every file and packing"):
+            path = state.services().export(run.id, person=st.session_state.get("person", ""))
+    except FairQuantError as error:
+        st.error(escaped(str(error)))
+        return
+    st.session_state[MADE_BUNDLE] = (run.id, path)
 
 
 def decisions(review: ReviewView) -> None:

@@ -30,13 +30,13 @@ def chosen_method(methods: dict[str, str]) -> str:
 def method_control(methods: dict[str, str]) -> None:
     """Choose the saliency method."""
     st.session_state["saliency_method"] = chosen_method(methods)
-    st.segmented_control(
+    st.selectbox(
         "Method",
         list(methods),
         format_func=lambda name: methods[name],
-        required=True,
         key="saliency_method",
         help=tip("saliency"),
+        width=230,
     )
 
 
@@ -62,10 +62,10 @@ def picture_controls(view: SaliencyView, methods: dict[str, str]) -> tuple[pd.Da
     with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
         method_control(methods)
         groups = [ALL_GROUPS, *dict.fromkeys(view.frame["group"])]
-        group = st.selectbox("Group", groups, key="saliency_group", width=220)
+        group = st.selectbox("Group", groups, key="saliency_group", width=200)
         flips_first = st.toggle("Flips first", value=True, key="saliency_flips", help=tip("flip"))
         strength = st.slider(
-            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=220
+            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=200
         )
     rows = ordered(view.frame, None if group == ALL_GROUPS else group, flips_first)
     pages = max(1, math.ceil(len(rows) / PER_PAGE))
@@ -105,7 +105,8 @@ def pictures(case: CaseView, view: SaliencyView, rows: pd.DataFrame, strength: f
         head.markdown(f"**{title}**" if title else "")
     for _, row in rows.iterrows():
         place = int(row["place"])
-        before, after = view.maps_before[place], view.maps_after[place]
+        before = charts.smoothed(view.maps_before[place])
+        after = charts.smoothed(view.maps_after[place])
         scale = charts.shared_scale(before, after)
         columns = st.columns(COLUMNS, gap="small", vertical_alignment="center")
         try:
@@ -126,7 +127,10 @@ def pictures(case: CaseView, view: SaliencyView, rows: pd.DataFrame, strength: f
             )
         with columns[3]:
             _facts(row)
-    st.caption("Yellow: matters most. Both maps of a photograph share one colour scale.")
+    st.caption(
+        "Yellow: matters most. Both maps of a photograph share one colour scale. They are smoothed "
+        "for the eye; the figures are computed from the maps as they are."
+    )
 
 
 def _facts(row: pd.Series) -> None:

@@ -236,6 +236,8 @@ def trajectory_sentence(bits: pd.DataFrame) -> str:
     """
     if bits.empty:
         return "No epoch has finished yet."
+    if bits["epoch"].nunique() < 2:
+        return "Only one epoch is recorded, so it cannot be seen whether a width moves."
     spread = bits.groupby("layer")["bits"].agg(lambda widths: widths.max() - widths.min())
     moved = int((spread > MOVED_BITS).sum())
     if moved == 0:

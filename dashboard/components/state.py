@@ -1,7 +1,7 @@
 """Where we are: the services, and the case and run that the address names.
 
-The address (``?case=...&run=...``) is the only memory of the place; session state merely carries it
-over a click in the navigation, which empties the query. What is true is in the store.
+The address (``?case=...&run=...``) is the only memory of the place; what is true is in the store.
+Session state hands the place from the entrypoint to the page of the same run, no further.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from fairquant_core.errors import FairQuantError
 if TYPE_CHECKING:
     from dashboard.backend.services import Services
 
-CARRIED = "carried_place"
 CURRENT = "current_place"
 NEW = "new"
 """Value of the query parameter "view" that opens the form for a new case."""
@@ -61,20 +60,20 @@ def services() -> Services:
 
 
 def arrive() -> Place:
-    """Read the place from the address, repair it, and write it back. Called by the entrypoint."""
-    query, carried = st.query_params, st.session_state.get(CARRIED, {})
-    place = find_place(
-        query.get("case") or ("" if query.get("run") else carried.get("case", "")),
-        query.get("run") or carried.get("run", ""),
-    )
-    names = address(place.case.id if place.case else None, place.run.id if place.run else None)
-    st.session_state[CARRIED] = names
+    """Look up the place that the address names. Called by the entrypoint on every page run.
+
+    An address without a case means the default one and stays as it is; only a name that does not
+    exist is corrected, because every correction adds an entry to the browser's history.
+    """
+    named = st.query_params
+    place = find_place(named.get("case", ""), named.get("run", ""))
     st.session_state[CURRENT] = place
-    for name in ("case", "run"):
-        if name in names and query.get(name) != names[name]:
-            query[name] = names[name]
-        elif name not in names and name in query:
-            del query[name]
+    for name, found in (("case", place.case), ("run", place.run)):
+        if name in named and named[name] != (found.id if found else None):
+            if found:
+                named[name] = found.id
+            else:
+                del named[name]
     return place
 
 
@@ -108,18 +107,20 @@ def default_run(runs: tuple[RunView, ...]) -> RunView | None:
     return next(finished, runs[0] if runs else None)
 
 
-def address(case_id: str | None, run_id: str | None = None) -> dict[str, str]:
-    """The query parameters of a place."""
+def address(place: Place) -> dict[str, str]:
+    """The query parameters that name a place."""
+    return query(place.case.id if place.case else None, place.run.id if place.run else None)
+
+
+def query(case_id: str | None, run_id: str | None) -> dict[str, str]:
+    """Query parameters of the ids that are there."""
     return {name: value for name, value in (("case", case_id), ("run", run_id)) if value}
 
 
 def go(page: str, case_id: str | None = None, run_id: str | None = None, **more: str) -> None:
     """Open a page at a place; without a case, at the present one."""
-    if case_id is None and run_id is None:
-        place = current()
-        case_id = place.case.id if place.case else None
-        run_id = place.run.id if place.run else None
-    st.switch_page(PAGES[page], query_params=address(case_id, run_id) | more)
+    where = query(case_id, run_id) if case_id or run_id else address(current())
+    st.switch_page(PAGES[page], query_params=where | more)
 
 
 def next_button(
@@ -144,7 +145,6 @@ def choose(name: str) -> None:
     st.query_params.pop("view", None)
     if name == "case":
         st.query_params.pop("run", None)
-        st.session_state[CARRIED] = {}
     st.query_params[name] = chosen
 
 

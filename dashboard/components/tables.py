@@ -56,7 +56,9 @@ def table(
     frame: pd.DataFrame, name: str, key: str, columns: Mapping[str, Any] | None = None
 ) -> None:
     """Draw a table with its CSV download."""
-    st.dataframe(frame, hide_index=True, column_config=dict(columns or {}), alt=name)
+    st.dataframe(
+        frame, hide_index=True, column_config=dict(columns or {}), alt=name, placeholder="–"
+    )
     st.download_button(
         "Download as CSV",
         frame.to_csv(index=False).encode(),

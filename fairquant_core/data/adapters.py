@@ -111,7 +111,7 @@ def read_cohort(
     """
     if missing not in ("error", "drop"):
         raise CohortError(BAD_MISSING.format(value=missing))
-    table = _find_table(Path(folder))
+    table = find_table(Path(folder))
     names = frozenset(str(name).strip().lower() for name in columns.read_header(table))
     chosen = next(one for one in ADAPTERS if one.recognises(table, names))
     reading = chosen.read(Request(table.parent, table, labels, groups))
@@ -260,7 +260,7 @@ def _description(table: Path) -> Path:
     return table.with_name("cohort.json")
 
 
-def _find_table(folder: Path) -> Path:
+def find_table(folder: Path) -> Path:
     if folder.is_file() and folder.suffix.lower() == ".csv":
         return folder
     if not folder.is_dir():

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fairquant_core.quantization.quantizer import FakeQuantizer
-
 TEMPERATURE = 2.0
 """Softening of the logits in distillation (Hinton et al., arXiv 1503.02531)."""
 
@@ -96,17 +94,9 @@ class RateTerm:
     gain: float = 0.2
     multiplier: float = 0.0
 
-    def __call__(self, quantizers: dict[str, FakeQuantizer]) -> tuple[Tensor, float]:
-        """The term, and the average bits now."""
-        average = average_bits(quantizers)
+    def __call__(self, average: Tensor) -> Tensor:
+        """The term for the average bits of this step."""
         excess = average - self.budget
         term = self.multiplier * excess + 0.5 * self.stiffness * excess.square()
         self.multiplier += self.gain * float(excess.detach())
-        return term, float(average.detach())
-
-
-def average_bits(quantizers: dict[str, FakeQuantizer]) -> Tensor:
-    """Average bits per weight, fractions counted as they are; keeps the gradient."""
-    owners = list(quantizers.values())
-    sums = torch.stack([owner.bits.sum() * owner.weights_per_unit for owner in owners])
-    return sums.sum() / sum(owner.weights_per_unit * owner.bits.numel() for owner in owners)
+        return term

@@ -12,6 +12,8 @@ difference between them, ``dL/db = <dL/dw_q, Q_hi(w) - Q_lo(w)>``.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
@@ -51,34 +53,51 @@ def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor
     Shapes: ``weight`` (C, K), ``clip`` and ``bits`` (C, 1); ``codes`` (C, K) float holding integers.
     """
     steps = levels(bits)
-    codes = ((weight / clip).clamp_(-1, 1) * steps).round_()
-    return codes, clip / steps
+    return _codes(weight / clip, steps), clip / steps
+
+
+def _codes(ratio: Tensor, steps: Tensor) -> Tensor:
+    return torch.mul(ratio.clamp(-1, 1), steps).round_()
+
+
+# A weight at the very edge of the range counts as inside; the margin absorbs the division's rounding.
+_EDGE = 1 + 1e-6
+
+
+def _inside(gradient: Tensor, ratio: Tensor) -> Tensor:
+    """The gradient where the weight is not clipped, zero elsewhere: one pass over memory."""
+    return torch.ops.aten.hardtanh_backward(gradient, ratio, -_EDGE, _EDGE)
+
+
+def _for_clip(gradient: Tensor, out: Tensor, inside: Tensor, weight: Tensor) -> Tensor:
+    """``<g, w_q> - <g inside, w>`` per row: the derivative for the range, times the range."""
+    return (gradient * out).addcmul_(inside, weight, value=-1).sum(1, keepdim=True)
 
 
 class _MixedQuantise(torch.autograd.Function):
     """``(1 - f) Q_lo(w) + f Q_hi(w)`` with straight-through rounding.
 
-    With ``w_q = a h(w / a)``, the derivative for ``log a`` is ``<g, w_q> - <g inside, w>`` for every mixture,
+    With ``w_q = a h(w / a)``, the derivative for ``a`` is ``(<g, w_q> - <g inside, w>) / a`` for every mixture,
     which is LSQ's gradient of the step written for the range.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: FunctionCtx, weight: Tensor, log_clip: Tensor, mix: Tensor, low: Tensor, high: Tensor
+        ctx: FunctionCtx, weight: Tensor, clip: Tensor, mix: Tensor, low: Tensor, high: Tensor
     ) -> Tensor:
-        clip = log_clip.exp()
-        ratio = (weight / clip).clamp_(-1, 1)
-        out = torch.mul(ratio, low).round_().mul_(clip / low)
-        gain = ratio.mul_(high).round_().mul_(clip / high).sub_(out)
+        ratio = weight / clip
+        clipped = ratio.clamp(-1, 1)
+        out = torch.mul(clipped, low).round_().mul_(clip / low)
+        gain = clipped.mul_(high).round_().mul_(clip / high).sub_(out)
         out.addcmul_(gain, mix)
-        ctx.save_for_backward(weight, clip, out, gain)  # type: ignore[attr-defined]
+        ctx.save_for_backward(weight, clip, ratio, out, gain)  # type: ignore[attr-defined]
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor):  # type: ignore[override,no-untyped-def]
-        weight, clip, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
-        inside = gradient * (weight.abs() <= clip)
-        for_clip = row_dot(gradient, out).sub_(row_dot(inside, weight))
+        weight, clip, ratio, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
+        inside = _inside(gradient, ratio)
+        for_clip = _for_clip(gradient, out, inside, weight) / clip
         return inside, for_clip, row_dot(gradient, gain), None, None
 
 
@@ -87,24 +106,50 @@ class _HardQuantise(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: FunctionCtx, weight: Tensor, log_clip: Tensor, bits: Tensor
+        ctx: FunctionCtx, weight: Tensor, clip: Tensor, steps: Tensor
     ) -> Tensor:
-        clip = log_clip.exp()
-        codes, scale = quantise(weight, clip, bits)
-        out = codes.mul_(scale)
-        ctx.save_for_backward(weight, clip, out)  # type: ignore[attr-defined]
+        ratio = weight / clip
+        out = _codes(ratio, steps).mul_(clip / steps)
+        ctx.save_for_backward(weight, clip, ratio, out)  # type: ignore[attr-defined]
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor):  # type: ignore[override,no-untyped-def]
-        weight, clip, out = ctx.saved_tensors  # type: ignore[attr-defined]
-        inside = gradient * (weight.abs() <= clip)
-        return inside, row_dot(gradient, out) - row_dot(inside, weight), None
+        weight, clip, ratio, out = ctx.saved_tensors  # type: ignore[attr-defined]
+        inside = _inside(gradient, ratio)
+        return inside, _for_clip(gradient, out, inside, weight) / clip, None
 
 
 def row_dot(left: Tensor, right: Tensor) -> Tensor:
     """Dot product of each row. Shapes: (C, K), (C, K) -> (C, 1)."""
-    return torch.linalg.vecdot(left, right, dim=1).unsqueeze(1)
+    return (left * right).sum(1, keepdim=True)
+
+
+def mix_of(bits: Tensor, menu: Tensor, hardness: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps of the two widths of the menu around each unit's bits, and the share of the upper one.
+
+    The share is steepened by ``hardness`` around one half, so that the mixture settles gradually.
+
+    Shapes: ``bits`` (U, 1), ``menu`` (widths,), ascending; all three results (U, 1).
+    """
+    if len(menu) == 1:
+        only = levels(menu).expand_as(bits)
+        return only, only, torch.zeros_like(bits)
+    index = torch.bucketize(bits.detach(), menu, right=True).sub_(1).clamp_(0, len(menu) - 2)
+    low, high = menu[index], menu[index + 1]
+    share = (bits - low) / (high - low)
+    if hardness != 1:
+        share = (share - 0.5) * hardness + 0.5
+    return levels(low), levels(high), share.clamp(0, 1)
+
+
+class Prepared(NamedTuple):
+    """What one forward pass with learning bits needs; made for all layers at once by the bank."""
+
+    clip: Tensor
+    low: Tensor
+    high: Tensor
+    share: Tensor
 
 
 class FakeQuantizer(nn.Module):
@@ -125,50 +170,38 @@ class FakeQuantizer(nn.Module):
         flat = weight.detach().flatten(1)
         bits = bits.detach().float().reshape(-1, 1)
         self.register_buffer("menu", torch.tensor(sorted(menu), dtype=torch.float32))
-        self.register_buffer("steps", levels(self.menu), persistent=False)
-        self.register_buffer("gaps", self.menu.diff(), persistent=False)
         self.bits = nn.Parameter(bits.clone())
         self.log_clip = nn.Parameter(best_clip(flat, bits.expand(len(flat), 1)).log())
         self.weights_per_unit = flat.shape[1] * (len(flat) // len(bits))
-        self.hardness = 1.0
-        self.learning_bits = False
-
-    def mixture(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps of the two widths around each unit's bits, and the share of the upper one.
-
-        The share is steepened by ``hardness`` around one half, so that the mixture settles gradually.
-        """
-        if len(self.menu) == 1:
-            only = levels(self.menu).expand_as(self.bits)
-            return only, only, torch.zeros_like(self.bits)
-        index = torch.bucketize(self.bits.detach(), self.menu, right=True).sub_(1)
-        index.clamp_(0, len(self.menu) - 2)
-        share = (self.bits - self.menu[index]) / self.gaps[index]
-        if self.hardness != 1:
-            share = (share - 0.5) * self.hardness + 0.5
-        return self.steps[index], self.steps[index + 1], share.clamp(0, 1)
+        self.prepared: Prepared | None = None
+        self._settled: tuple[tuple[int, int], Tensor] | None = None
 
     def whole_bits(self) -> Tensor:
         """The width of the menu nearest to each unit's bits. Shapes: as ``bits``."""
         distance = (self.bits.detach() - self.menu).abs()
         return self.menu[distance.argmin(1)].unsqueeze(1)
 
-    @torch.no_grad()
-    def keep_in_menu(self) -> None:
-        """Put bits that the optimiser pushed beyond the menu back to its ends."""
-        self.bits.clamp_(float(self.menu[0]), float(self.menu[-1]))
+    def _settled_steps(self) -> Tensor:
+        """Steps of the whole widths, computed anew only when the bits have been written to."""
+        state = (id(self.bits), self.bits._version)
+        if self._settled is None or self._settled[0] != state:
+            self._settled = (state, levels(self.whole_bits()))
+        return self._settled[1]
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The quantised weight, same shape as ``weight``."""
+        """The quantised weight, same shape as ``weight``.
+
+        Uses the mixture that was prepared for this pass; without one, the whole widths.
+        """
         flat = weight.flatten(1)
-        if self.learning_bits:
-            low, high, share = self.mixture()
-            rows = (len(flat), 1)
-            out = _MixedQuantise.apply(
-                flat, self.log_clip, share.expand(rows), low.expand(rows), high.expand(rows)
-            )
+        ready, self.prepared = self.prepared, None
+        if ready is None:
+            out = _HardQuantise.apply(flat, self.log_clip.exp(), self._settled_steps())
         else:
-            out = _HardQuantise.apply(flat, self.log_clip, self.whole_bits().expand(len(flat), 1))
+            share = ready.share
+            if len(share) != len(flat):
+                share = share.expand(len(flat), 1)
+            out = _MixedQuantise.apply(flat, ready.clip, share, ready.low, ready.high)
         return out.view_as(weight)
 
     @torch.no_grad()

@@ -28,10 +28,10 @@ from fairquant_core.files import atomic_path
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Progress, Report
+from fairquant_core.quantization.bank import QuantizerBank
 from fairquant_core.quantization.objective import (
     FairnessTerm,
     RateTerm,
-    average_bits,
     image_losses,
 )
 from fairquant_core.quantization.projection import project
@@ -202,7 +202,7 @@ class TrainingLoop:
         self.rate = RateTerm(schedule.budget or 0.0)
         self.optimiser = self._optimiser()
         self.best: tuple[float, dict[str, Tensor]] | None = None
-        self._set_learning(learn)
+        self.bank = QuantizerBank(self.quantizers) if self.quantizers else None
 
     def _optimiser(self) -> torch.optim.Optimizer:
         clips = [quantizer.log_clip for quantizer in self.quantizers.values()]
@@ -221,13 +221,8 @@ class TrainingLoop:
         for group in groups:
             group["base"] = group["lr"]
         return torch.optim.AdamW(
-            [group for group in groups if group["params"]], weight_decay=0.0, foreach=True
+            [group for group in groups if group["params"]], weight_decay=0.0, fused=True
         )
-
-    def _set_learning(self, on: bool) -> None:
-        for quantizer in self.quantizers.values():
-            quantizer.learning_bits = on
-            quantizer.bits.requires_grad_(on)
 
     @property
     def learning(self) -> bool:
@@ -256,20 +251,21 @@ class TrainingLoop:
         if self.teacher is not None:
             with torch.no_grad():
                 guide = self.teacher(inputs).float()
+        average = self.bank.prepare(hardness=self._hardness()) if self.learning else None
         losses = image_losses(self.model(inputs).float(), labels, guide)
         loss = losses.mean()
         if self.schedule.fairness_weight:
             loss = loss + self.schedule.fairness_weight * self.fairness(losses, groups)
-        if self.learning:
-            loss = loss + self.rate(self.quantizers)[0]
+        if average is not None:
+            loss = loss + self.rate(average)
         if not math.isfinite(float(loss.detach())):
             raise TrainingError(NOT_FINITE.format(epoch=epoch + 1))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         if self.learning:
-            for quantizer in self.quantizers.values():
-                quantizer.keep_in_menu()
+            self.bank.keep_in_menu()
+            self.bank.release()
         self.done += 1
         if self.learning_steps and self.done == self.learning_steps:
             self.settle()
@@ -285,10 +281,10 @@ class TrainingLoop:
                 group["lr"] = group["base"] * 0.5 * (1 + math.cos(math.pi * progress))
             else:
                 group["lr"] = group["base"] * factor
-        if self.learning:
-            hardness = HARDEST ** max(0.0, 2 * progress - 1)
-            for quantizer in self.quantizers.values():
-                quantizer.hardness = hardness
+
+    def _hardness(self) -> float:
+        """Plain interpolation in the first half of the learning phase, ever steeper in the second."""
+        return HARDEST ** max(0.0, 2 * self.done / self.learning_steps - 1)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -305,11 +301,10 @@ class TrainingLoop:
             own = torch.as_tensor(chosen[start : start + count], dtype=torch.float32)
             quantizer.bits.copy_(own.unsqueeze(1))
             start += count
-        self._set_learning(False)
 
     def bits_now(self) -> float | None:
-        """Average bits with mixed widths counted by their share; None in full precision."""
-        return float(average_bits(self.quantizers).detach()) if self.quantizers else None
+        """Average bits per weight, fractions counted as they are; None in full precision."""
+        return float(self.bank.average().detach()) if self.bank else None
 
     def evaluate(self, epoch: int, loss: float) -> dict[str, Any]:
         """Loss and accuracy on the validation split, overall and per group, and the widths now."""
@@ -375,5 +370,4 @@ class TrainingLoop:
         self.done, self.rate.multiplier = state["done"], state["multiplier"]
         self.fairness.running = state["running"]
         self.best = tuple(state["best"]) if state["best"] else None
-        self._set_learning(self.learning)
         return state["history"]

@@ -19,6 +19,26 @@ TIMEOUT = 30.0
 Open = Callable[..., AppTest]
 
 
+def answer(app: AppTest) -> str:
+    """The sentence below the question."""
+    return app.header[0].value
+
+
+def clean(app: AppTest) -> bool:
+    """Neither an exception nor an error message."""
+    return not app.exception and not app.error
+
+
+def shown(message: str) -> str:
+    """A message as the person reads it, without the marks that keep Markdown out."""
+    return message.replace("\\", "")
+
+
+def press(app: AppTest, label: str) -> None:
+    """Click the button with this label."""
+    next(button for button in app.button if button.label == label).click().run()
+
+
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServices]:
     """Fake services that every page of this test sees."""

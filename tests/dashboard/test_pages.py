@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.backend.views import DecisionKind, JobKind, JobState, ReviewState
-from dashboard.components import state
-from tests.dashboard.conftest import Open
+from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices
 from tests.dashboard.made_data import case_view, job_view, run_view
 
@@ -38,26 +36,6 @@ EXPANDERS = {
     "review": ("review_hashes", "review_log"),
 }
 MAIN_FIGURE = {"case", "sensitivity", "budget", "runs", "compare", "saliency"}
-
-
-def answer(app: AppTest) -> str:
-    """The sentence below the question."""
-    return app.header[0].value
-
-
-def clean(app: AppTest) -> bool:
-    """Neither an exception nor an error message."""
-    return not app.exception and not app.error
-
-
-def shown(message: str) -> str:
-    """A message as the person reads it, without the marks that keep Markdown out."""
-    return message.replace("\\", "")
-
-
-def press(app: AppTest, label: str) -> None:
-    """Click the button with this label."""
-    next(button for button in app.button if button.label == label).click().run()
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -300,7 +278,7 @@ def test_decision_is_recorded_and_marked_as_unauthenticated(
     app = open_page("review")
     app.text_input(key="person").set_value("Ada")
     app.radio(key="decision_kind").set_value(DecisionKind.REJECT)
-    app.text_area(key="decision_comment").set_value("Types V-VI cannot be judged.")
+    app.text_area(key="decision_comment_0").set_value("Types V-VI cannot be judged.")
     app.form_submit_button[0].click().run()
 
     assert clean(app)
@@ -324,57 +302,46 @@ def test_approved_run_can_be_downloaded(
     services.run_views = [run_view(review_state=ReviewState.APPROVED)]
 
     app = open_page("review")
+    assert not app.get("download_button")
+    press(app, "Make the bundle")
 
     assert clean(app)
     assert "Download the bundle" in app.get("download_button")[0].label
 
 
-def new_case_form(open_page: Open, folder: str = "/data/cohort") -> AppTest:
-    """The form after the folder was looked at."""
-    app = open_page("case", view=state.NEW)
-    app.text_input(key="new_folder").set_value(folder)
-    press(app, "Look at it")
-    return app
-
-
-def test_new_case_guesses_columns_and_is_created(open_page: Open, services: FakeServices) -> None:
-    app = new_case_form(open_page)
-    assert app.selectbox(key="new_label").value == "diagnosis"
-    assert app.selectbox(key="new_group").value == "fitzpatrick"
-    app.text_input(key="new_path").set_value("model.safetensors")
-    app.text_input(key="new_title").set_value("Clinic A")
-    app.number_input(key="new_margin").set_value(3.0)
-    press(app, "Create the case")
-
-    assert clean(app)
-    made = next(call for call in services.calls if call[0] == "create_case")[1]
-    assert made.title == "Clinic A"
-    assert made.classifier_path == Path("model.safetensors")
-    assert (made.scheme, made.limits.margin) == ("fst3", 0.03)
-    assert app.query_params["case"] == "new"
-
-
-def test_new_case_error_is_shown_and_nothing_is_lost(
-    open_page: Open, services: FakeServices
+def test_only_a_click_exports_because_every_export_is_logged(
+    open_page: Open, services: FakeServices, tmp_path: Path
 ) -> None:
-    app = new_case_form(open_page)
-    services.fail_with = "row 17 of cohort.csv: image file 'a/b.jpg' not found under IMAGES"
-    app.text_input(key="new_title").set_value("Clinic A")
-    press(app, "Create the case")
+    services.bundle = tmp_path / "bundle.zip"
+    services.bundle.write_bytes(b"PK")
+    services.run_views = [run_view(review_state=ReviewState.APPROVED)]
 
-    assert shown(app.error[0].value) == services.fail_with
-    assert app.text_input(key="new_title").value == "Clinic A"
-
-
-def test_uploaded_classifier_reaches_the_service_as_a_file(
-    open_page: Open, services: FakeServices
-) -> None:
-    app = new_case_form(open_page)
-    app.session_state["new_classifier_way"] = "Upload a file"
+    app = open_page("review")
     app.run()
-    app.file_uploader(key="new_upload").upload("../evil name.safetensors", b"weights").run()
-    press(app, "Create the case")
+    assert not services.calls
+    press(app, "Make the bundle")
+    app.run()
 
-    assert clean(app)
-    made = next(call for call in services.calls if call[0] == "create_case")[1]
-    assert made.classifier_path.name == "classifier.safetensors"
+    assert services.calls == [("export", "run-1")]
+
+
+def test_a_bundle_that_does_not_verify_says_why(open_page: Open, services: FakeServices) -> None:
+    services.run_views = [run_view(review_state=ReviewState.APPROVED)]
+
+    app = open_page("review")
+    press(app, "Make the bundle")
+
+    assert shown(app.error[0].value) == "The packed model changed since the approval."
+    assert not app.get("download_button")
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "saliency"])
+def test_looking_at_a_new_result_takes_it_out_of_the_inbox(
+    name: str, open_page: Open, services: FakeServices
+) -> None:
+    job = job_view(JobKind(name), seen=False)
+    services.sensitivity_state = services.saliency_state = job
+
+    open_page(name)
+
+    assert ("mark_seen", job.id) in services.calls

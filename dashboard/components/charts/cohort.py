@@ -11,6 +11,7 @@ from dashboard.components.charts.palette import OUTLINE, error_arms, framed, gro
 from dashboard.components.words import counted, group_words, joined, percent
 
 OTHERS = "all other classes"
+ALL = "all classes"
 
 
 def cells(
@@ -30,8 +31,10 @@ def cells(
     named = counts.assign(
         **{"class": counts["label"].where(counts["label"].isin(list(must_not_miss)), OTHERS)}
     )
+    rest = OTHERS if must_not_miss else ALL
+    named["class"] = named["class"].replace(OTHERS, rest)
     sums = named.groupby(["class", "group"])["n"].sum()
-    order = [*must_not_miss, OTHERS]
+    order = [*must_not_miss, rest]
     rows = [
         {"class": label, "group": group, "images": int(sums.get((label, group), 0))}
         for label in order

@@ -124,6 +124,7 @@ def difference_dots(differences: pd.DataFrame, groups: Sequence[str], margin: fl
             mode="markers+text",
             text=[points(row["difference"], sign=True)],
             textposition="top center",
+            cliponaxis=False,
             marker={
                 "color": style.colour,
                 "symbol": style.symbol,
@@ -133,12 +134,17 @@ def difference_dots(differences: pd.DataFrame, groups: Sequence[str], margin: fl
             showlegend=False,
             hovertemplate=f"{group}: %{{x:.1f}} points<extra></extra>",
         )
-    framed(figure, 100 + 48 * max(1, len(rows)), margin={"l": 8, "r": 8, "t": 30, "b": 8})
+    framed(figure, 100 + 48 * max(1, len(rows)), margin={"l": 8, "r": 8, "t": 48, "b": 8})
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
     figure.add_vline(
         x=-100 * margin,
         line={"color": ACCENT, "width": 2, "dash": "dash"},
-        annotation={"text": f"limit: {points(margin)} lost", "font": {"color": ACCENT}},
+        annotation={
+            "text": f"limit: {points(margin)} lost",
+            "font": {"color": ACCENT},
+            "xanchor": "right",
+            "yanchor": "bottom",
+        },
     )
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="change of accuracy in points (left = worse)")

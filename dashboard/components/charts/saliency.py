@@ -9,9 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import sample_colorscale, unlabel_rgb
+from scipy.ndimage import gaussian_filter
 
 from dashboard.components.charts.palette import OUTLINE, error_arms, framed, group_styles
 from dashboard.components.words import joined, percent
+
+BLUR = 0.02
+"""Width of the smoothing as a share of the picture's side."""
 
 TOP = 99.0
 """Percentile drawn at full strength, so that single bright pixels do not set the scale."""
@@ -22,6 +26,14 @@ CIVIDIS_TABLE = np.array(
         for colour in sample_colorscale("Cividis", np.linspace(0, 1, 256).tolist())
     ]
 )
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the magnitude of a map, smoothed for the eye; figures use the map as it is.
+
+    Attributions to single pixels flicker from pixel to pixel; what a person compares are regions.
+    """
+    return gaussian_filter(np.abs(np.asarray(values, dtype=float)), BLUR * len(values))
 
 
 def shared_scale(before: np.ndarray, after: np.ndarray) -> float:

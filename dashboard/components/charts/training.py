@@ -52,7 +52,7 @@ def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
         hovertemplate="worst group, epoch %{x}: %{y:.1%}<extra></extra>",
     )
     framed(figure, 340)
-    figure.update_yaxes(title_text="accuracy (validation)", tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy (validation)", tickformat=".1~%")
     return _over_epochs(figure, epochs)
 
 

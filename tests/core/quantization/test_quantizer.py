@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.utils import parametrize
 
+from fairquant_core.quantization.bank import QuantizerBank
 from fairquant_core.quantization.compressed import attach, compress
 from fairquant_core.quantization.methods import uniform_widths
 from fairquant_core.quantization.quantizer import (
@@ -107,7 +108,7 @@ def test_gradient_of_the_range_matches_the_learned_step_size_formula() -> None:
 def test_gradient_of_the_bits_is_the_difference_between_the_two_widths() -> None:
     weight = torch.randn(5, 40)
     quantizer = FakeQuantizer(weight, torch.full((5,), 3.25))
-    quantizer.learning_bits = True
+    QuantizerBank({"layer": quantizer}).prepare(hardness=1.0)
     upstream = torch.randn(5, 40)
     quantizer(weight).backward(upstream)
     clip = quantizer.log_clip.detach().exp()
@@ -122,8 +123,7 @@ def test_gradient_of_the_bits_is_the_difference_between_the_two_widths() -> None
 @pytest.mark.parametrize("granularity", ["channel", "layer"])
 def test_bits_receive_gradient_through_the_network(classifier, data, granularity) -> None:
     attach(classifier.model, uniform_widths(classifier, 4), granularity=granularity)
-    for quantizer in quantizers(classifier.model).values():
-        quantizer.learning_bits = True
+    QuantizerBank(quantizers(classifier.model)).prepare(hardness=1.0)
     inputs = torch.randn(8, 3, 16, 16)
     torch.nn.functional.cross_entropy(classifier.model(inputs), torch.arange(8) % 3).backward()
     for name, quantizer in quantizers(classifier.model).items():
@@ -138,7 +138,8 @@ def test_whole_widths_round_the_same_with_and_without_learning() -> None:
     weight = torch.randn(4, 20)
     quantizer = FakeQuantizer(weight, torch.tensor([2.0, 3.0, 5.0, 8.0]))
     hard = quantizer(weight)
-    quantizer.learning_bits = True
+    bank = QuantizerBank({"layer": quantizer})
+    assert float(bank.prepare(hardness=1.0).detach()) == 4.5
     torch.testing.assert_close(quantizer(weight), hard, atol=1e-7, rtol=1e-6)
 
 

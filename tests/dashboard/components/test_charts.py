@@ -74,6 +74,13 @@ def test_absent_class_is_a_cell_with_zero_images() -> None:
     assert cells.loc[cells["class"] == "keratosis", "images"].tolist() == [0]
 
 
+def test_without_dangerous_classes_all_images_are_counted_together() -> None:
+    cells = cohort.cells(COUNTS, ["FST I-II", "FST V-VI"], [], 20)
+
+    assert cells["class"].unique().tolist() == ["all classes"]
+    assert cells["images"].tolist() == [140, 33]
+
+
 def test_a_loss_of_accuracy_is_positive_and_its_interval_turns_round() -> None:
     frame = measured_map().frame
     values = sensitivity.measured_values(frame, 2, "accuracy")
@@ -89,6 +96,21 @@ def test_heatmap_writes_every_number_into_its_cell() -> None:
     figure = sensitivity.heatmap(values, LAYERS, GROUPS, "accuracy")
 
     assert len(texts(figure)) == len(LAYERS) * len(GROUPS)
+
+
+def test_only_numbers_that_chance_does_not_explain_are_bold() -> None:
+    values = pd.DataFrame(
+        {
+            "layer": ["a", "b"],
+            "group": ["g", "g"],
+            "value": [0.05, 0.05],
+            "low": [0.01, -0.01],
+            "high": [0.09, 0.11],
+        }
+    )
+    figure = sensitivity.heatmap(values, ["a", "b"], ["g"], "accuracy")
+
+    assert sorted(texts(figure)) == ["5.0", "<b>5.0</b>"]
 
 
 @pytest.mark.parametrize(("value", "diverging"), [(-0.02, True), (0.0, False)])
@@ -191,6 +213,16 @@ def test_both_maps_of_an_image_share_one_scale() -> None:
 
     assert saliency.shared_scale(weak, strong) == pytest.approx(1.0)
     assert saliency.shared_scale(np.zeros((8, 8)), np.zeros((8, 8))) == 1.0
+
+
+def test_smoothing_for_display_keeps_the_place_of_the_strongest_spot() -> None:
+    values = np.zeros((96, 96))
+    values[40, 60] = 1.0
+
+    smooth = saliency.smoothed(values)
+
+    assert np.unravel_index(smooth.argmax(), smooth.shape) == (40, 60)
+    assert 0 < smooth.max() < 1
 
 
 def test_overlay_without_strength_is_the_grey_photograph() -> None:

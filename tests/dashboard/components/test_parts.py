@@ -73,6 +73,12 @@ def test_progress_is_a_step_of_steps_never_beyond_the_ends() -> None:
     assert live.fraction(job_view(state=JobState.RUNNING, step=13, steps=12)) == 1.0
 
 
+def test_progress_within_an_epoch_counts_what_is_done() -> None:
+    job = job_view(state=JobState.RUNNING, step=1, steps=2, figures={"epoch_share": 0.5})
+
+    assert live.fraction(job) == 0.25
+
+
 def test_unfinished_run_says_its_state_in_the_list() -> None:
     assert header.run_label(run_view()) == "Learned bit-widths (BAQ), 4 bits, seed 0"
     assert header.run_label(run_view(state=JobState.FAILED)).endswith("(failed)")
@@ -116,7 +122,13 @@ def test_loss_rise_leaves_out_groups_without_images() -> None:
 
 @pytest.mark.parametrize(
     ("naive", "words"),
-    [(0.2, "50 % less harm"), (0.1, "as much harm"), (0.05, "more harm"), (None, "pays most")],
+    [
+        (0.16, "38 % less harm"),
+        (1.0, "far less harm"),
+        (0.1, "as much harm"),
+        (0.05, "more harm"),
+        (None, "pays most"),
+    ],
 )
 def test_consequence_is_told_beside_the_simple_way(naive: float | None, words: str) -> None:
     assert words in budget_sections.plain_consequence(0.1, naive, 4, True)

@@ -70,13 +70,26 @@ def test_sensitivity_names_layer_group_and_the_others() -> None:
             "layer": ["stem", "stem", "head", "head"],
             "group": ["FST I-II", "FST V-VI"] * 2,
             "value": [0.001, 0.002, 0.010, 0.031],
+            "low": [-0.01, -0.01, 0.0, 0.004],
+            "high": [0.02, 0.02, 0.02, 0.059],
         }
     )
 
     assert sentences.sensitivity_sentence(values, ["stem", "head"], 4, "accuracy") == (
-        "Squeezing layer 2 of 2 (head) to 4 bits costs types V-VI 3.1 points; "
+        "Squeezing layer 2 of 2 (head) to 4 bits costs types V-VI 3.1 points (95 %: 0.4 to 5.9); "
         "the others at most 1.0 point."
     )
+
+
+def test_sensitivity_does_not_sell_chance_as_harm() -> None:
+    values = pd.DataFrame(
+        {"layer": ["a"], "group": ["FST I-II"], "value": [0.05], "low": [-0.05], "high": [0.15]}
+    )
+
+    text = sentences.sensitivity_sentence(values, ["a"], 4, "accuracy")
+
+    assert "cannot" not in text and "from chance" in text
+    assert "5.0 points (95 %: -5.0 to 15.0) for types I-II" in text
 
 
 def test_sensitivity_does_not_call_a_prediction_measured() -> None:
@@ -133,6 +146,12 @@ def test_a_plan_that_did_not_move_is_called_flat() -> None:
     assert sentences.trajectory_sentence(bits) == (
         "No layer changed its width: all 2 lines are flat."
     )
+
+
+def test_one_epoch_alone_is_not_called_flat() -> None:
+    bits = pd.DataFrame({"epoch": [1], "layer": ["a"], "bits": [4]})
+
+    assert "flat" not in sentences.trajectory_sentence(bits)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The navigation. Its links carry the case and run, which Streamlit's own navigation would drop.
+
+Writing them back into the address afterwards is no way out: each page would then leave several
+entries in the browser's history, and its back button would never get past them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from dashboard.components import glossary, state
+
+
+def draw(sections: Mapping[str, Sequence[st.Page]], place: state.Place) -> None:
+    """Links to all pages at the present place, the glossary, and what local use means."""
+    query = state.address(place)
+    with st.sidebar:
+        for section, pages in sections.items():
+            with st.container(gap="xsmall"):
+                if section:
+                    st.caption(section)
+                for page in pages:
+                    st.page_link(page, query_params=query, width="stretch")
+        st.space("small")
+        if st.button("What do the words mean?", icon=":material/menu_book:", type="tertiary"):
+            glossary.show()
+        st.caption(
+            "Local use without sign-in: names are typed, not checked. Nothing leaves this machine."
+        )
