@@ -109,6 +109,7 @@ class Journey:
 
     def download(self, folder: Path) -> Path:
         """The exported bundle, as the browser saves it."""
+        self.button("Make the bundle")
         with self.page.expect_download(timeout=STEP_MS) as caught:
             self.page.get_by_role("button", name="Download the bundle").click()
         target = folder / caught.value.suggested_filename
@@ -131,8 +132,8 @@ class Journey:
 
     def menu(self, name: str, question: str) -> None:
         """Go to a page by the menu and wait for its question."""
-        link = self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True)
-        link.click()
+        sidebar = self.page.get_by_test_id("stSidebar")
+        sidebar.get_by_role("link", name=name, exact=True).click()
         self.heading(question)
         self.settled()
 

@@ -43,6 +43,7 @@ NEEDS_TORCH = {
     *(
         f"fairquant_core/quantization/{name}.py"
         for name in (
+            "bank",
             "compressed",
             "fitting",
             "layers",

@@ -221,6 +221,6 @@ class TestShipped:
     def test_fingerprints_and_files_are_those_of_the_provenance(self) -> None:
         told = json.loads((SHIPPED / "provenance.json").read_text(encoding="utf-8"))
         cohort = read_cohort(SHIPPED)
-        assert cohort.images_fingerprint == told["images_fingerprint"]
+        assert cohort.fingerprint == told["cohort_fingerprint"]
         size = sum(path.stat().st_size for path in (SHIPPED / "images").iterdir())
         assert size <= 9_000_000
