@@ -350,7 +350,8 @@ class _Printer:
             line += f", about {progress.seconds_left:.0f} s left"
         if epoch_done:
             worst = progress.figures.get("worst_group_accuracy")
-            line += f"; loss {progress.figures['loss']:.3f}"
+            loss = progress.figures["loss"]
+            line += "" if loss is None else f"; loss {loss:.3f}"
             line += f", validation accuracy {progress.figures['accuracy']:.1%}"
             line += "" if worst is None else f", worst group {worst:.1%}"
             bits = progress.figures.get("average_bits")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.cases import Cases, group_order
-from dashboard.backend.evidence import AUDIT_FILE, PREDICTIONS_FILE
+from dashboard.backend.evidence import AUDIT_FILE, PLAN_FILE, PREDICTIONS_FILE
 from dashboard.backend.jobs import Jobs
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import ComparisonView, JobKind, JobState
@@ -20,6 +20,7 @@ from fairquant_core.audit.grouping import OVERALL
 from fairquant_core.audit.metrics import group_accuracy
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import EvaluationError, FairQuantError
+from fairquant_core.quantization.plan import BitPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,14 @@ class Results:
         """The predictions table of all models and of the validation and audit images."""
         run = self.finished(run_id)
         return Predictions.load(self._artefacts.path(str(run.result_hash), PREDICTIONS_FILE))
+
+    def bit_plan(self, run_id: str) -> BitPlan | None:
+        """The plan of the exported file; None for the full-precision control, which has none."""
+        run = self.finished(run_id)
+        if not self._artefacts.has(str(run.result_hash), PLAN_FILE):
+            return None
+        path = self._artefacts.path(str(run.result_hash), PLAN_FILE)
+        return BitPlan.from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def audit(self, run_id: str) -> dict[str, Any]:
         """audit.json."""

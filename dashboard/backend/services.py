@@ -23,6 +23,7 @@ from dashboard.backend.store import Store
 from dashboard.backend.supervision import Supervisor, reconcile
 from fairquant_core.errors import FairQuantError
 from fairquant_core.explain.catalogue import METHODS as SALIENCY_METHODS
+from fairquant_core.quantization.plan import BitPlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,6 +238,10 @@ class Services:
     def predictions(self, run_id: str) -> Predictions:
         """The predictions table ("full precision", "uniform N-bit", "candidate")."""
         return self._results.predictions(run_id)
+
+    def bit_plan(self, run_id: str) -> BitPlan | None:
+        """Bits of every channel in the file of a finished run; None for the control."""
+        return self._results.bit_plan(run_id)
 
     def audit(self, run_id: str) -> dict[str, Any]:
         """audit.json of a finished run."""

@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard.backend.views import CaseView, JobState, PlanPreview, RunView
 from dashboard.components import data, state, tables
 from dashboard.components.glossary import tip
+from dashboard.components.sentences import equal_costs
 from dashboard.components.words import escaped, percent
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import GRANULARITIES, MENU, RunConfig
@@ -91,8 +92,10 @@ def consequences(
     width = min(MENU, key=lambda menu_bits: abs(menu_bits - bits))
     uniform = curve[(curve["kind"] == "uniform") & (curve["bits"] == width)].set_index("group")
     worst = max(preview.predicted, key=lambda group: preview.predicted[group], default=None)
+    equal = bool(preview.predicted) and equal_costs(preview.predicted)
     rows = []
     for group, rise in preview.predicted.items():
+        share = "pays the same" if equal else "pays most" if group == worst else "pays less"
         naive = uniform["predicted_loss_rise"].get(group)
         rows.append(
             {
@@ -101,15 +104,14 @@ def consequences(
                 "accuracy now": now["accuracy"].get(group) if len(now) else None,
                 "predicted rise": rise,
                 "same bits everywhere": naive,
-                "in plain words": plain_consequence(rise, naive, width, group == worst),
+                "in plain words": plain_consequence(rise, naive, width, share),
             }
         )
     return tables.in_percent(pd.DataFrame(rows), ["accuracy now"])
 
 
-def plain_consequence(rise: float, naive: float | None, width: int, is_worst: bool) -> str:
+def plain_consequence(rise: float, naive: float | None, width: int, text: str) -> str:
     """Say what a predicted cost means beside the simple way of the same size."""
-    text = "pays most" if is_worst else "pays less"
     if naive is None or naive <= 0:
         return text
     share = rise / naive

@@ -65,12 +65,16 @@ def decision_form(run: RunView, review: ReviewView) -> None:
     count = len(review.decisions)
     with st.form("decision", border=True):
         person = st.text_input("Your name", key="person", persist_state="session")
-        role = st.selectbox("Your role", ROLES, format_func=capital, key="decision_role")
+        role = st.segmented_control(
+            "Your role", ROLES, format_func=capital, key=f"decision_role_{count}"
+        )
+        # Nothing is chosen beforehand: a decision about patients is never a default.
         decision = st.radio(
             "Decision",
             list(review.allowed),
+            index=None,
             format_func=lambda kind: DECISIONS[kind],
-            key="decision_kind",
+            key=f"decision_kind_{count}",
         )
         comment = st.text_area("Reasons", key=f"decision_comment_{count}", height=90)
         override = None
@@ -83,7 +87,9 @@ def decision_form(run: RunView, review: ReviewView) -> None:
         if review.four_eyes:
             st.caption("Four eyes: who started or proposed a run cannot approve it.")
         sent = st.form_submit_button("Record the decision", type="primary", icon=":material/gavel:")
-    if sent:
+    if sent and not (role and decision):
+        st.error("Say who you are (your role) and what you decide.")
+    elif sent:
         _decide(run, person, role, decision, comment, override)
 
 

@@ -70,7 +70,9 @@ def curves(run: RunView, epochs: pd.DataFrame, groups: Sequence[str]) -> None:
         st.markdown("**Loss**")
         last = epochs.iloc[-1]
         tables.chart(
-            charts.loss_curves(epochs), "run_loss", f"Loss {last['loss']:.2f} in the last epoch"
+            charts.loss_curves(epochs),
+            "run_loss",
+            f"Validation loss {last['validation_loss']:.2f} after epoch {int(last['epoch'])}",
         )
     with right:
         st.markdown("**Average bits against the budget**")

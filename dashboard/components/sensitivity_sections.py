@@ -110,11 +110,10 @@ def plan_of_run(run: RunView | None) -> tuple[pd.DataFrame | None, str]:
     """[layer, bits] of the selected run, with its name; None without a finished run."""
     if run is None or run.state != JobState.FINISHED:
         return None, ""
-    bits = state.services().bits_trajectory(run.id)
-    if bits.empty:
+    plan = state.services().bit_plan(run.id)
+    if plan is None:
         return None, ""
-    last = bits[bits["epoch"] == bits["epoch"].max()]
-    return last[["layer", "bits"]], run_label(run)
+    return plan.layer_table()[["layer", "bits"]], run_label(run)
 
 
 def reading(measure: str, plan_name: str) -> str:

@@ -27,6 +27,9 @@ from dashboard.components.words import (
 
 WITHIN, OUTSIDE, INSUFFICIENT = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
 
+SAME_SHARE = 0.02
+"""Predicted costs that differ by less than this share are called the same."""
+
 MOVED_BITS = 0.05
 """A layer's mean width has moved when it changed by more than this; below it is rounding."""
 
@@ -171,10 +174,21 @@ def budget_sentence(bits: float, size: int, full_size: float, predicted: dict[st
     if not known_groups:
         return text + "."
     worst = max(known_groups, key=lambda group: known_groups[group])
+    if equal_costs(known_groups):
+        return (
+            f"{text}; predicted cost, the same for every group: "
+            f"{nats(known_groups[worst])}{_loss_meaning(known_groups[worst])}."
+        )
     return (
         f"{text}; predicted cost for the worst group, {group_words(worst)}: "
         f"{nats(known_groups[worst])}{_loss_meaning(known_groups[worst])}."
     )
+
+
+def equal_costs(predicted: dict[str, float]) -> bool:
+    """Whether the groups pay the same as far as a reader can tell; a fair plan often ends there."""
+    lowest, highest = min(predicted.values()), max(predicted.values())
+    return len(predicted) > 1 and highest - lowest <= SAME_SHARE * highest
 
 
 def _loss_meaning(rise: float) -> str:
@@ -196,7 +210,7 @@ def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:
         return "Waiting for its turn; one job runs at a time."
     if run.state == JobState.RUNNING:
         parts = []
-        if not epochs.empty:
+        if not epochs.empty and epochs["epoch"].iloc[-1] > 0:
             last = epochs.iloc[-1]
             parts.append(f"epoch {int(last['epoch'])} of {int(last['epochs'])} is done")
             if known(last["worst_group_accuracy"]):

@@ -118,7 +118,7 @@ class RunConfig:
     seed: int = 0
     granularity: str = "channel"
     batch_size: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     bit_learning_rate: float = 0.03
     fairness: str = "worst"
     fairness_weight: float = 0.5

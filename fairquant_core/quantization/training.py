@@ -106,9 +106,8 @@ def train(
     checkpoint: Path | None = None,
     report: Report | None = None,
     cancel: Callable[[], bool] | None = None,
-    on_step: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train in place; returns one row of figures per epoch.
+    """Train in place; returns one row of figures per epoch, the start as epoch 0.
 
     Quantisers that are attached to the classifier are trained with it. With ``checkpoint`` the state is saved
     after every epoch and training continues from there when called again with the same arguments.
@@ -121,8 +120,15 @@ def train(
         When ``cancel()`` says so; the last checkpoint stays.
     """
     loop = TrainingLoop(classifier, data, schedule, teacher)
-    history = loop.restore(checkpoint) if checkpoint and checkpoint.exists() else []
-    started, first = time.monotonic(), len(history)
+    if checkpoint and checkpoint.exists():
+        history = loop.restore(checkpoint)
+    else:
+        # Epoch 0: where it starts, so that the trajectories show what training changed.
+        history = [loop.evaluate(0, None)]
+        if report:
+            message = "Before the first epoch"
+            report(Progress("training", 0, schedule.epochs, message, None, history[0]))
+    started, first = time.monotonic(), len(history) - 1
     spoken = 0.0
     for epoch in range(first, schedule.epochs):
         torch.manual_seed(schedule.seed * 1000 + epoch)
@@ -131,8 +137,6 @@ def train(
             if cancel and cancel():
                 raise Cancelled(f"Cancelled in epoch {epoch + 1} of {schedule.epochs}.")
             losses.append(loop.step(batch, epoch, index))
-            if on_step:
-                on_step()
             now = time.monotonic()
             if report and now - spoken > REPORT_EVERY_SECONDS:
                 spoken = now
@@ -153,7 +157,7 @@ def train(
                         },
                     )
                 )
-        figures = loop.evaluate(epoch, float(np.mean(losses)))
+        figures = loop.evaluate(epoch + 1, float(np.mean(losses)))
         history.append(figures)
         if checkpoint:
             loop.save(checkpoint, history)
@@ -306,11 +310,14 @@ class TrainingLoop:
         """Average bits per weight, fractions counted as they are; None in full precision."""
         return float(self.bank.average().detach()) if self.bank else None
 
-    def evaluate(self, epoch: int, loss: float) -> dict[str, Any]:
-        """Loss and accuracy on the validation split, overall and per group, and the widths now."""
+    def evaluate(self, epoch: int, loss: float | None) -> dict[str, Any]:
+        """Loss and accuracy on the validation split, overall and per group, and the widths now.
+
+        Widths that are still being learned are rounded for it.
+        """
         positions = self.data.positions("validation")
         figures: dict[str, Any] = {
-            "epoch": epoch + 1,
+            "epoch": epoch,
             "epochs": self.schedule.epochs,
             "loss": loss,
             "average_bits": self.bits_now(),

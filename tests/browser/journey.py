@@ -119,9 +119,8 @@ class Journey:
     def decide(self, person: str, role: str, decision: str, comment: str) -> None:
         """Fill in the decision form and record it."""
         self.page.get_by_label("Your name").fill(person)
-        self.page.get_by_label("Your role").click()
-        self.page.get_by_role("option", name=role).click()
-        self.page.get_by_role("radio", name=decision).check(force=True)
+        self.page.get_by_role("radio", name=role).click()
+        self.page.get_by_role("radiogroup", name="Decision").get_by_text(decision).click()
         self.page.get_by_label("Reasons").fill(comment)
         override = self.page.get_by_label("Override: why may it leave")
         if decision == "Approve" and override.count():

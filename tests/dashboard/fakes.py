@@ -46,6 +46,7 @@ from tests.dashboard.made_data import (
     compared,
     epochs_frame,
     job_view,
+    made_plan,
     measured_map,
     predictions,
     run_view,
@@ -277,6 +278,9 @@ class FakeServices:
     # results
     def predictions(self, run_id: str) -> Predictions:
         return self.table
+
+    def bit_plan(self, run_id: str) -> BitPlan:
+        return made_plan()
 
     def audit(self, run_id: str) -> dict[str, Any]:
         return {"size": {"bytes_on_disk": 840_000, "bytes_full_precision": 6_200_000}}

@@ -27,6 +27,7 @@ from fairquant_core.audit.comparison import flips, paired_difference
 from fairquant_core.audit.criteria import Limits, judge, overall_verdict
 from fairquant_core.audit.metrics import group_accuracy
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 GROUPS = ("FST I-II", "FST III-IV", "FST V-VI")
@@ -253,6 +254,12 @@ def trajectory_frame(done: int = 4) -> pd.DataFrame:
             drift = 0.12 * epoch if place % 9 == 0 else 0.0
             rows.append({"epoch": epoch, "layer": layer, "bits": 3 + place % 4 + drift})
     return pd.DataFrame(rows)
+
+
+def made_plan() -> BitPlan:
+    """Eight channels per layer, all with the layer's width."""
+    widths = {layer: np.full(8, 3 + place % 4) for place, layer in enumerate(LAYERS)}
+    return BitPlan(widths, dict.fromkeys(LAYERS, 9))
 
 
 @cache

@@ -277,7 +277,8 @@ def test_decision_is_recorded_and_marked_as_unauthenticated(
 ) -> None:
     app = open_page("review")
     app.text_input(key="person").set_value("Ada")
-    app.radio(key="decision_kind").set_value(DecisionKind.REJECT)
+    app.segmented_control(key="decision_role_0").set_value("auditor")
+    app.radio(key="decision_kind_0").set_value(DecisionKind.REJECT)
     app.text_area(key="decision_comment_0").set_value("Types V-VI cannot be judged.")
     app.form_submit_button[0].click().run()
 
@@ -287,8 +288,21 @@ def test_decision_is_recorded_and_marked_as_unauthenticated(
     assert any("unauthenticated" in text.value for text in app.markdown)
 
 
+def test_nothing_is_decided_by_default(open_page: Open, services: FakeServices) -> None:
+    app = open_page("review")
+    assert app.radio(key="decision_kind_0").value is None
+    app.text_input(key="person").set_value("Ada")
+    app.form_submit_button[0].click().run()
+
+    assert not app.exception
+    assert not [call for call in services.calls if call[0] == "decide"]
+    assert "what you decide" in app.error[0].value
+
+
 def test_decision_without_a_name_is_refused(open_page: Open) -> None:
     app = open_page("review")
+    app.segmented_control(key="decision_role_0").set_value("auditor")
+    app.radio(key="decision_kind_0").set_value(DecisionKind.REJECT)
     app.form_submit_button[0].click().run()
 
     assert shown(app.error[0].value) == "Person: say who decides."

@@ -65,7 +65,7 @@ def test_average_bits_follow_the_budget_before_projection(fitted, data) -> None:
         student = fitted.copy()
         attach(student.model, uniform_widths(student, 4))
         schedule = replace(LEARNING, budget=budget, epochs=8)
-        averages[budget] = train(student, data, schedule)[2]["average_bits"]
+        averages[budget] = train(student, data, schedule)[3]["average_bits"]
     assert averages[3.0] < 3.7 < 4.3 < averages[5.0]
 
 
@@ -102,7 +102,7 @@ def test_interrupted_training_goes_on_as_if_nothing_happened(fitted, data, tmp_p
     resumed = fitted.copy()
     attach(resumed.model, uniform_widths(resumed, 4))
     history = train(resumed, data, LEARNING, checkpoint=tmp_path / "training.pt")
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3, 4]
     expected = straight.model.state_dict()
     assert all(torch.equal(expected[k], v) for k, v in resumed.model.state_dict().items())
 
@@ -116,10 +116,14 @@ def test_small_group_is_in_every_batch(data) -> None:
 
 
 def test_exploding_loss_names_the_epoch(fitted, data) -> None:
-    with torch.no_grad():
-        fitted.model.head.bias[0] = float("inf")
+    def explode() -> bool:
+        with torch.no_grad():
+            fitted.model.head.bias[0] = float("inf")
+        return False
+
+    schedule = Schedule(epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
     with pytest.raises(TrainingError, match="not a number in epoch 1"):
-        train(fitted, data, Schedule(epochs=1, batch_size=16, learning_rate=1e-3, seed=0))
+        train(fitted, data, schedule, cancel=explode)
 
 
 def test_empty_train_split_is_an_error(classifier, data) -> None:

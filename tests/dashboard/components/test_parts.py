@@ -131,7 +131,7 @@ def test_loss_rise_leaves_out_groups_without_images() -> None:
     ],
 )
 def test_consequence_is_told_beside_the_simple_way(naive: float | None, words: str) -> None:
-    assert words in budget_sections.plain_consequence(0.1, naive, 4, True)
+    assert words in budget_sections.plain_consequence(0.1, naive, 4, "pays most")
 
 
 def test_pictures_start_with_flips_then_with_the_largest_move() -> None:
