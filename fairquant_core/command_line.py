@@ -227,9 +227,13 @@ def _read_as_before(folder: Path, origin: dict[str, Any]) -> Any | None:
     """The very cohort that a model was made with, or None if the folder holds another one."""
     from fairquant_core.data.adapters import read_cohort
 
-    arguments = {"labels": origin.get("labels"), "groups": origin.get("groups")}
     try:
-        same = read_cohort(folder, seed=int(origin.get("split_seed") or 0), **arguments)
+        same = read_cohort(
+            folder,
+            labels=origin.get("labels"),
+            groups=origin.get("groups"),
+            seed=int(origin.get("split_seed") or 0),
+        )
     except FairQuantError:
         return None  # too small or too different to be the cohort it was made with
     return same if same.fingerprint == origin.get("cohort") else None

@@ -165,7 +165,7 @@ def run(
     config: RunConfig,
     *,
     group_column: str,
-    scheme: str | None,
+    scheme: str,
     limits: Limits,
     must_not_miss: tuple[str, ...] = (),
     source: dict[str, Any] | None = None,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from fairquant_core.audit.bootstrap import (
     RESAMPLES,
@@ -141,6 +140,9 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p-value of McNemar's test: are losses as frequent as gains?"""
     discordant = lost + gained
+    # Imported here: scipy.stats takes half a second, which the first page would pay for.
+    from scipy.stats import binomtest
+
     return float(binomtest(lost, discordant).pvalue) if discordant else 1.0
 
 

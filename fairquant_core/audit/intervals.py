@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtri
 
 #: Bisection steps: the bracket [-1, 1] shrinks below 1e-15.
 _BISECTIONS = 52
@@ -34,7 +34,7 @@ def wilson(
     (0.674, 0.822)
     """
     k, total = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
-    z = norm.ppf(0.5 + level / 2)
+    z = ndtri(0.5 + level / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         proportion = k / total
         centre = (proportion + z**2 / (2 * total)) / (1 + z**2 / total)
@@ -82,7 +82,7 @@ def paired_score_interval(
     )
     empty = total <= 0
     safe = np.where(empty, 1.0, total)
-    z = norm.ppf(0.5 + level / 2)
+    z = ndtri(0.5 + level / 2)
     observed = np.where(empty, 0.0, (gain - loss) / safe)
     low = _solve(loss, gain, safe, np.full_like(observed, -1.0), observed, z)
     high = _solve(loss, gain, safe, observed, np.full_like(observed, 1.0), -z)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from fairquant_core.audit.bootstrap import (
     RESAMPLES,
@@ -272,5 +272,5 @@ def _gap(counted: pd.DataFrame, drawn: np.ndarray, level: float) -> _Interval:
     largest = ((deviation[:, :, None] - deviation[:, None, :])[:, pairs] / scale).max(axis=1)
     tail = 0.5 + level / 2
     low = (difference - np.nanquantile(largest, tail) * scale).max()
-    high = (difference + norm.ppf(tail) * scale).max()
+    high = (difference + ndtri(tail) * scale).max()
     return float(difference.max()), float(max(low, 0)), float(min(high, 1))

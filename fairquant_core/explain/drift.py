@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, t
+from scipy.special import stdtrit
 
 from fairquant_core.audit.bootstrap import (
     RESAMPLES,
@@ -156,7 +156,7 @@ def _means(
         if n < 2:
             low[group] = high[group] = np.nan
             continue
-        half = t.ppf(0.5 + level / 2, n - 1) * inside.std(ddof=1) / np.sqrt(n)
+        half = stdtrit(n - 1, 0.5 + level / 2) * inside.std(ddof=1) / np.sqrt(n)
         low[group] = max(min(low[group], mean[group] - half), limits[0])
         high[group] = min(max(high[group], mean[group] + half), limits[1])
     return {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
@@ -164,6 +164,9 @@ def _means(
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Rank correlation row by row, ties sharing their mean rank. Shapes: (N, K) -> (N,)."""
+    # Imported here: scipy.stats takes half a second, which every page would pay for.
+    from scipy.stats import rankdata
+
     ranks = [rankdata(values, axis=1) for values in (one, other)]
     centred = [values - values.mean(axis=1, keepdims=True) for values in ranks]
     norms = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))

@@ -13,7 +13,7 @@ from fairquant_core.quantization.quantizer import FakeQuantizer, Prepared, mix_o
 
 
 class QuantizerBank:
-    """All quantisers of one network; they must share their menu.
+    """All quantisers of one network, perhaps none; they must share their menu.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ class QuantizerBank:
         self.rows = [len(owner.log_clip) for owner in self.owners]
         self.units = [len(owner.bits) for owner in self.owners]
         sizes = [torch.full((len(q.bits),), float(q.weights_per_unit)) for q in self.owners]
-        self.shares = torch.cat(sizes) / sum(float(size.sum()) for size in sizes)
+        total = sum(float(size.sum()) for size in sizes)
+        self.shares = torch.cat(sizes) / total if sizes else torch.zeros(0)
 
     def prepare(self, *, hardness: float) -> Tensor:
         """Hand every quantiser its ranges and mixture for one forward pass.
@@ -51,7 +52,7 @@ class QuantizerBank:
     def keep_in_menu(self) -> None:
         """Put bits that the optimiser pushed beyond the menu back to its ends."""
         menu = self.owners[0].menu
-        bits = [owner.bits for owner in self.owners]
+        bits: list[Tensor] = [owner.bits for owner in self.owners]
         torch._foreach_clamp_min_(bits, float(menu[0]))
         torch._foreach_clamp_max_(bits, float(menu[-1]))
 

@@ -82,15 +82,15 @@ def compress(classifier: Classifier) -> Compressed:
     for name, module in list(copy.model.named_modules()):
         if not parametrize.is_parametrized(module, "weight"):
             continue
-        quantizer: FakeQuantizer = module.parametrizations.weight[0]  # type: ignore[union-attr,index,assignment]
-        original: Tensor = module.parametrizations.weight.original  # type: ignore[union-attr,assignment]
+        quantizer: FakeQuantizer = module.parametrizations.weight[0]
+        original: Tensor = module.parametrizations.weight.original
         code, scale, bits = quantizer.codes(original)
         # torch keeps the parametrisation on a class made for the module, which a copy shares with its
         # original; a class of its own keeps the original working when the copy's is taken off.
         shared = type(module)
         module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-        weight: Tensor = module.weight  # type: ignore[assignment]
+        weight: Tensor = module.weight
         weight.copy_(code.float().mul_(scale.unsqueeze(1)).view_as(weight))
         codes[name], scales[name] = code.cpu().numpy(), scale.float().cpu().numpy()
         widths[name] = bits.cpu().numpy()

@@ -82,7 +82,7 @@ class _MixedQuantise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: FunctionCtx, weight: Tensor, clip: Tensor, mix: Tensor, low: Tensor, high: Tensor
     ) -> Tensor:
         ratio = weight / clip
@@ -90,11 +90,11 @@ class _MixedQuantise(torch.autograd.Function):
         out = torch.mul(clipped, low).round_().mul_(clip / low)
         gain = clipped.mul_(high).round_().mul_(clip / high).sub_(out)
         out.addcmul_(gain, mix)
-        ctx.save_for_backward(weight, clip, ratio, out, gain)  # type: ignore[attr-defined]
+        ctx.save_for_backward(weight, clip, ratio, out, gain)
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor):  # type: ignore[override,no-untyped-def]
+    def backward(ctx: FunctionCtx, gradient: Tensor):
         weight, clip, ratio, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
         inside = _inside(gradient, ratio)
         for_clip = _for_clip(gradient, out, inside, weight) / clip
@@ -105,16 +105,14 @@ class _HardQuantise(torch.autograd.Function):
     """``Q_b(w)`` for whole widths: half the work of the mixture, used once the widths are settled."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: FunctionCtx, weight: Tensor, clip: Tensor, steps: Tensor
-    ) -> Tensor:
+    def forward(ctx: FunctionCtx, weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
         ratio = weight / clip
         out = _codes(ratio, steps).mul_(clip / steps)
-        ctx.save_for_backward(weight, clip, ratio, out)  # type: ignore[attr-defined]
+        ctx.save_for_backward(weight, clip, ratio, out)
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor):  # type: ignore[override,no-untyped-def]
+    def backward(ctx: FunctionCtx, gradient: Tensor):
         weight, clip, ratio, out = ctx.saved_tensors  # type: ignore[attr-defined]
         inside = _inside(gradient, ratio)
         return inside, _for_clip(gradient, out, inside, weight) / clip, None
@@ -164,6 +162,10 @@ class FakeQuantizer(nn.Module):
 
     Shapes: ``log_clip`` (C, 1); ``bits`` (C, 1) or (1, 1). Units: bits per weight.
     """
+
+    menu: Tensor
+    bits: nn.Parameter
+    log_clip: nn.Parameter
 
     def __init__(self, weight: Tensor, bits: Tensor, menu: tuple[int, ...] = MENU) -> None:
         super().__init__()
@@ -263,8 +265,8 @@ def _squared_error(weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
 def quantizers(model: nn.Module) -> dict[str, FakeQuantizer]:
     """The attached quantisers by layer name, in the network's order."""
     return {
-        name: module.parametrizations.weight[0]  # type: ignore[union-attr,index]
+        name: module.parametrizations.weight[0]
         for name, module in model.named_modules()
         if parametrize.is_parametrized(module, "weight")
-        and isinstance(module.parametrizations.weight[0], FakeQuantizer)  # type: ignore[union-attr,index]
+        and isinstance(module.parametrizations.weight[0], FakeQuantizer)
     }

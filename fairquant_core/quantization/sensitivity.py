@@ -24,6 +24,7 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import MENU
 from fairquant_core.quantization.layers import (
     QuantisableLayer,
+    original_weight,
     quantisable_layers,
 )
 from fairquant_core.quantization.quantizer import best_clip, quantise
@@ -134,7 +135,7 @@ def group_fisher(
     """
     model = classifier.model
     layers = quantisable_layers(model)
-    weights = [layer.module.weight for layer in layers]
+    weights: list[Tensor] = [original_weight(layer.module) for layer in layers]
     generator = torch.Generator().manual_seed(seed)
     steps = sum(-(-len(positions) // batch_size) for positions in chosen.values())
     done = 0

@@ -206,7 +206,7 @@ class TrainingLoop:
         self.rate = RateTerm(schedule.budget or 0.0)
         self.optimiser = self._optimiser()
         self.best: tuple[float, dict[str, Tensor]] | None = None
-        self.bank = QuantizerBank(self.quantizers) if self.quantizers else None
+        self.bank = QuantizerBank(self.quantizers)
 
     def _optimiser(self) -> torch.optim.Optimizer:
         clips = [quantizer.log_clip for quantizer in self.quantizers.values()]
@@ -308,7 +308,7 @@ class TrainingLoop:
 
     def bits_now(self) -> float | None:
         """Average bits per weight, fractions counted as they are; None in full precision."""
-        return float(self.bank.average().detach()) if self.bank else None
+        return float(self.bank.average().detach()) if self.quantizers else None
 
     def evaluate(self, epoch: int, loss: float | None) -> dict[str, Any]:
         """Loss and accuracy on the validation split, overall and per group, and the widths now.

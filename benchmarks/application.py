@@ -1,0 +1,81 @@
+"""How quickly does the dashboard answer? First page, clicks and memory, in a real Chromium.
+
+    python benchmarks/application.py --rounds 5
+
+Starts the application on a fresh data folder as the README says, opens the inbox, and clicks through the pages of the
+demo case. "First page" counts from the start of the server process to the moment when the question, the demo
+case and all scripts are there. A click counts until the new page's question is shown and no script runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import ARGUMENTS, find_chromium, start_server, stop_server
+from tests.browser.journey import Journey
+
+PAGES = {
+    "Case": "What are we judging, on whom?",
+    "Sensitivity": "Which layers matter to whom?",
+    "Budget": "How small can it get, and who pays?",
+    "Runs": "How is training going?",
+    "Compare": "Does anyone lose?",
+    "Saliency": "Does it still look at the lesion?",
+    "Review and export": "May it leave?",
+    "Inbox": "What needs me?",
+}
+LIMITS = {"first page": 5.0, "click": 0.5, "megabytes": 350.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args()
+    found: dict[str, float] = {}
+    clicks: dict[str, list[float]] = {name: [] for name in PAGES}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+        started = time.monotonic()
+        server = start_server(Path(folder) / "data", Path(folder) / "server.log")
+        try:
+            journey = Journey(chromium.new_page(), server.url)
+            journey.open()
+            found["first page"] = time.monotonic() - started
+            for _ in range(options.rounds):
+                for name, question in PAGES.items():
+                    begin = time.monotonic()
+                    journey.menu(name, question)
+                    clicks[name].append(time.monotonic() - begin)
+            found["megabytes"] = psutil.Process(server.process.pid).memory_info().rss / 1e6
+        finally:
+            stop_server(server)
+            chromium.close()
+    found["click"] = statistics.median(value for values in clicks.values() for value in values)
+    print(f"server answers after {server.seconds_to_answer:.1f} s")
+    for name, limit in LIMITS.items():
+        print(
+            f"{name:12s} {found[name]:8.2f}   limit {limit:g}, {found[name] / limit:.2f} x the limit"
+        )
+    for name, values in clicks.items():
+        print(
+            f"  click {name:18s} median {statistics.median(values):.2f} s, worst {max(values):.2f} s"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
