@@ -32,7 +32,6 @@ from dashboard.backend.views import (
 from fairquant_core.audit.metrics import AccuracyTable, group_accuracy
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import FairQuantError, NotApproved
-from fairquant_core.explain.drift import group_drift, image_drift
 from fairquant_core.quantization.catalogue import METHODS
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
@@ -47,6 +46,7 @@ from tests.dashboard.made_data import (
     epochs_frame,
     job_view,
     made_plan,
+    made_saliency,
     measured_map,
     predictions,
     run_view,
@@ -307,41 +307,7 @@ class FakeServices:
     def saliency(self, run_id: str, method: str) -> SaliencyView | None:
         if not self.saliency_drawn:
             return None
-        random = np.random.default_rng(4)
-        rows = self.frame[self.frame["split"] == "audit"].groupby("group").head(4)
-        y, x = np.mgrid[-1:1:64j, -1:1:64j]
-        before, after = [], []
-        for group in rows["group"]:
-            shift = {"FST I-II": 0.05, "FST III-IV": 0.1, "FST V-VI": 0.3}[group]
-            noise = random.normal(0, 0.05, (2, 64, 64))
-            before.append(np.exp(-5 * (x**2 + y**2)) + noise[0])
-            after.append(np.exp(-5 * ((x - shift) ** 2 + y**2)) + noise[1])
-        maps = np.array(before, np.float32), np.array(after, np.float32)
-        drift = image_drift(*maps)
-        groups = rows["group"].reset_index(drop=True)
-        frame = pd.DataFrame(
-            {
-                "id": rows["id"].to_numpy(),
-                "group": groups,
-                "label": rows["label"].to_numpy(),
-                "before": rows["label"].to_numpy(),
-                "after": [
-                    CLASSES[0] if n % 5 == 0 else label for n, label in enumerate(rows["label"])
-                ],
-                "flip": ["lost" if n % 5 == 0 else "" for n in range(len(rows))],
-                "drift": drift["drift"],
-                "overlap": drift["overlap"],
-            }
-        )
-        return SaliencyView(
-            method=method,
-            frame=frame,
-            maps_before=maps[0],
-            maps_after=maps[1],
-            completeness_before=np.full(len(frame), 0.01),
-            completeness_after=np.full(len(frame), 0.02),
-            by_group=group_drift(drift, groups, order=GROUPS, resamples=50),
-        )
+        return made_saliency(self.frame, method)
 
     # review
     def review(self, run_id: str) -> ReviewView:

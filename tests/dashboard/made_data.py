@@ -22,11 +22,13 @@ from dashboard.backend.views import (
     JobView,
     ReviewState,
     RunView,
+    SaliencyView,
 )
 from fairquant_core.audit.comparison import flips, paired_difference
 from fairquant_core.audit.criteria import Limits, judge, overall_verdict
 from fairquant_core.audit.metrics import group_accuracy
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.explain.drift import group_drift, image_drift
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
@@ -286,4 +288,41 @@ def compared(scheme: str) -> ComparisonView:
         scheme=scheme,
         groups=tuple(order),
         models=tuple(table.models),
+    )
+
+
+def made_saliency(cohort_rows: pd.DataFrame, method: str) -> SaliencyView:
+    """Maps of four images per group; the gaze moves further the darker the skin."""
+    random = np.random.default_rng(4)
+    rows = cohort_rows[cohort_rows["split"] == "audit"].groupby("group").head(4)
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    before, after = [], []
+    for group in rows["group"]:
+        shift = {"FST I-II": 0.05, "FST III-IV": 0.1, "FST V-VI": 0.3}[group]
+        noise = random.normal(0, 0.05, (2, 64, 64))
+        before.append(np.exp(-5 * (x**2 + y**2)) + noise[0])
+        after.append(np.exp(-5 * ((x - shift) ** 2 + y**2)) + noise[1])
+    maps = np.array(before, np.float32), np.array(after, np.float32)
+    drift = image_drift(*maps)
+    groups = rows["group"].reset_index(drop=True)
+    frame = pd.DataFrame(
+        {
+            "id": rows["id"].to_numpy(),
+            "group": groups,
+            "label": rows["label"].to_numpy(),
+            "before": rows["label"].to_numpy(),
+            "after": [CLASSES[0] if n % 5 == 0 else label for n, label in enumerate(rows["label"])],
+            "flip": ["lost" if n % 5 == 0 else "" for n in range(len(rows))],
+            "drift": drift["drift"],
+            "overlap": drift["overlap"],
+        }
+    )
+    return SaliencyView(
+        method=method,
+        frame=frame,
+        maps_before=maps[0],
+        maps_after=maps[1],
+        completeness_before=np.full(len(frame), 0.01),
+        completeness_after=np.full(len(frame), 0.02),
+        by_group=group_drift(drift, groups, order=GROUPS, resamples=50),
     )
