@@ -110,13 +110,13 @@ def main() -> None:
 
 def train(cohort: Cohort, options: argparse.Namespace) -> tuple[Classifier, list[dict[str, Any]]]:
     """Train the classifier on the train split; nothing of the audit split is looked at."""
-    torch.manual_seed(options.seed)
     classifier = create(
         options.architecture,
         cohort.classes,
         size=options.size,
         weights=options.weights,
         pretrained=options.pretrained,
+        seed=options.seed,
         name="Demo skin-lesion classifier",
     )
     used = cohort.table["split"].isin(["train", "validation"]).to_numpy()

@@ -50,6 +50,7 @@ def fit(options: argparse.Namespace) -> int:
         weights=options.weights,
         pretrained=options.pretrained,
         size=options.size,
+        seed=options.seed,
     )
     classifier.origin = {**scoring.fingerprints(cohort), **_source(options)}
     report = _Printer(options.quiet)

@@ -101,6 +101,7 @@ def create(
     name: str | None = None,
     crop_fraction: float = 1.0,
     model_arguments: dict[str, Any] | None = None,
+    seed: int = 0,
 ) -> Classifier:
     """Make a classifier, randomly initialised or from weights.
 
@@ -117,6 +118,7 @@ def create(
     crop_fraction : 1.0 and not timm's 0.875, because the border of a clinical picture can hold the
         lesion, and audits should see what the clinician sees.
     model_arguments : further arguments of ``timm.create_model``.
+    seed : of the random start of what the weights do not fill.
 
     Raises
     ------
@@ -136,7 +138,10 @@ def create(
     arguments = dict(model_arguments or {})
     if preset.get("fixed_input_size"):
         arguments.setdefault("img_size", side)
-    model = _build(architecture, len(classes), pretrained, side, arguments)
+    with torch.random.fork_rng(devices=[]):
+        # What no weights file fills starts at random; from a seed, so that a fit can be repeated.
+        torch.manual_seed(seed)
+        model = _build(architecture, len(classes), pretrained, side, arguments)
     interpolation = preset.get("interpolation", "bicubic")
     classifier = Classifier(
         model=model,

@@ -176,3 +176,13 @@ def test_imagenet_weights_beside_the_checkout() -> None:
     classifier = create("mobilenetv2_100", CLASSES, size=64, weights=WEIGHTS)
     assert len(classifier.not_loaded) == 2
     assert classifier.preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def test_the_random_start_follows_the_seed_and_leaves_the_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (
+        create("mobilenetv3_small_050", ("a", "b"), size=32, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert torch.equal(torch.get_rng_state(), before)
