@@ -4,8 +4,9 @@
     python benchmarks/application.py --journey --epochs 4
 
 Starts the application on a fresh data folder as the README says, opens the inbox, and clicks through the pages of the
-demo case. With ``--journey`` it also walks the demo case from the sensitivity map to the exported file. "First page" counts from the start of the server process to the moment when the question, the demo
-case and all scripts are there. A click counts until the new page's question is shown and no script runs.
+demo case. With ``--journey`` it also walks the demo case from the sensitivity map to the exported file. "First page"
+counts from the start of the server process to the moment when the question, the demo case and all scripts are
+there. A click counts until the new page's question is shown and no script runs.
 """
 
 from __future__ import annotations
