@@ -83,7 +83,7 @@ def sensitivity(options: argparse.Namespace) -> int:
     cohort = _cohort(options, _origin(options.classifier))
     measured, _ = pipeline.sensitivity(
         cohort,
-        scoring.load_any(options.classifier, **_foreign(options, cohort)),
+        scoring.load_any(options.classifier, **_foreign(options, cohort, options.classifier)),
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
         bits=tuple(options.bits),
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     result = pipeline.run(
         cohort,
-        scoring.load_any(options.classifier, **_foreign(options, cohort)),
+        scoring.load_any(options.classifier, **_foreign(options, cohort, options.classifier)),
         config,
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
@@ -168,7 +168,7 @@ def evaluate(options: argparse.Namespace) -> int:
             if getattr(options, name) is None:
                 setattr(options, name, origin.get(name))
         cohort, split, why = _cohort_to_score(options, origin)
-        classifier = scoring.load_any(model, **_foreign(options, cohort))
+        classifier = scoring.load_any(model, **_foreign(options, cohort, model))
         predictions = scoring.evaluate(
             cohort, classifier, split=split, cache=options.cache, report=_Printer(options.quiet)
         )
@@ -290,12 +290,21 @@ def _model_file(path: Path, stack: ExitStack) -> Path:
         return Path(bundle.extract(MODEL_FILE, folder))
 
 
-def _foreign(options: argparse.Namespace, cohort: Any) -> dict[str, Any]:
+def _foreign(options: argparse.Namespace, cohort: Any, path: Path) -> dict[str, Any]:
     """What a checkpoint from elsewhere cannot say about itself; nothing for our own files."""
-    if getattr(options, "architecture", None) is None:
+    from fairquant_core.models.checkpoint import METADATA_KEY
+    from fairquant_core.models.weights_file import read_metadata
+
+    metadata = {} if path.is_dir() else read_metadata(path)
+    architecture = options.architecture or metadata.get("architecture")
+    if METADATA_KEY in metadata or architecture is None:
         return {}
-    classes = options.classes or cohort.classes
-    return {"architecture": options.architecture, "classes": tuple(classes), "size": options.size}
+    if not options.classes:
+        # A wrong order would make every figure wrong, so the assumption is said aloud.
+        order = ", ".join(cohort.classes)
+        print(f"Note: the outputs are taken in this order: {order}", file=sys.stderr)
+    classes = tuple(options.classes or cohort.classes)
+    return {"architecture": architecture, "classes": classes, "size": options.size}
 
 
 def _group_column(options: argparse.Namespace, cohort: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.command_line import main
@@ -192,3 +193,18 @@ def test_zip_without_a_model_is_named(tmp_path: Path, small_cohort_folder: Path)
         other.writestr("readme.txt", "nothing")
     arguments = ["evaluate", "--model", str(tmp_path / "other.zip")]
     assert main([*arguments, "--cohort", str(small_cohort_folder), "--quiet"]) == 2
+
+
+def test_foreign_checkpoint_that_names_its_architecture(
+    place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = place / "foreign.safetensors"
+    save_file(
+        load_file(place / "full.safetensors"), foreign, metadata={"architecture": ARCHITECTURE}
+    )
+    arguments = ["evaluate", "--model", str(foreign), "--cohort", str(small_cohort_folder)]
+    common = ["--size", "32", "--cache", str(place / "cache"), "--quiet"]
+    assert main([*arguments, *common]) == 0
+    caught = capsys.readouterr()
+    assert "in this order: benign, malignant" in caught.err
+    assert "120 images" in caught.out
