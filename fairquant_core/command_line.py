@@ -258,6 +258,8 @@ def _cohort_to_score(
         return whole, None, "all images, whatever they were used for"
     if whole.images_fingerprint == origin.get("images"):
         raise EvaluationError(SAME_IMAGES.format(cohort=options.cohort))
+    if not origin.get("cohort"):
+        return whole, None, "all images: the file does not say which images it was trained on"
     return whole, None, "all images: this is not the cohort it was made with"
 
 
