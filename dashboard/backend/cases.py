@@ -129,7 +129,7 @@ class Cases:
         if case.baseline_hash is None:
             return None
         scheme = scheme or case.scheme
-        key = (f"{case.baseline_hash}:{case.group_column}", scheme)
+        key = (f"{case.baseline_hash}:{case.group_column}:{case.limits}", scheme)
         with self._lock:
             if key not in self._baselines:
                 predictions = self.baseline_predictions(case_id)
@@ -137,7 +137,10 @@ class Cases:
                 audit = predictions.part("audit")
                 groups = audit.groups(case.group_column, scheme)
                 order = group_order(groups, scheme)
-                self._baselines[key] = group_accuracy(audit, FULL_PRECISION, groups, order=order)
+                minimum = Limits.from_json(case.limits).minimum_images
+                self._baselines[key] = group_accuracy(
+                    audit, FULL_PRECISION, groups, order=order, minimum=minimum
+                )
             return _recent(self._baselines, key)
 
 

@@ -84,7 +84,8 @@ def curves(run: RunView, epochs: pd.DataFrame, groups: Sequence[str]) -> None:
         return
     sentence = trajectory_sentence(bits)
     st.markdown("**Bits of every layer over time**")
-    tables.chart(charts.trajectory(bits), "run_trajectory", sentence)
+    if bits["epoch"].nunique() > 1:
+        tables.chart(charts.trajectory(bits), "run_trajectory", sentence)
     st.caption(sentence)
 
 

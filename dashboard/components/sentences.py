@@ -251,7 +251,7 @@ def trajectory_sentence(bits: pd.DataFrame) -> str:
     if bits.empty:
         return "No epoch has finished yet."
     if bits["epoch"].nunique() < 2:
-        return "Only one epoch is recorded, so it cannot be seen whether a width moves."
+        return "The widths of the plan; whether they move is seen after the first epoch."
     spread = bits.groupby("layer")["bits"].agg(lambda widths: widths.max() - widths.min())
     moved = int((spread > MOVED_BITS).sum())
     if moved == 0:
@@ -328,7 +328,8 @@ def review_sentence(review: ReviewView) -> str:
             parts.append(f"{words} {groups_words(by_verdict[verdict])}")
     text = capital("; ".join(parts)) if parts else "No group was judged"
     if review.may_export:
-        return f"{text}. Approved: it may leave."
+        how = " with a written override" if review.needs_override else ""
+        return f"{text}. Approved{how}: it may leave."
     if review.needs_override:
         return f"{text}: an approval needs a written override."
     return f"{text}: it needs a person's approval."

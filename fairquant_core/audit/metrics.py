@@ -45,8 +45,8 @@ class AccuracyTable:
         Same fields as a row of `by_group`, over all images, "unknown" included.
     by_group:
         Columns group, n, clusters, correct, accuracy, low, high (Wilson, at the effective sample
-        size where images come in clusters), estimable (n > 0), counted (estimable and not
-        "unknown").
+        size where images come in clusters), estimable (n > 0), counted (estimable, not
+        "unknown" and not below the minimum).
     worst_group:
         Counted group with the lowest accuracy, the first one where groups tie; None without one.
     gap, gap_low, gap_high:
@@ -80,6 +80,7 @@ def group_accuracy(
     groups: pd.Series,
     *,
     order: Sequence[str] | None = None,
+    minimum: int = 1,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -93,6 +94,9 @@ def group_accuracy(
         the worst group, the gap nor the macro mean.
     order:
         All groups in display order; those without an image appear as "not estimable".
+    minimum:
+        Smaller groups are listed with their interval but counted in neither the worst group, the gap
+        nor the macro mean: one wrong image must not make a "worst group with 0 %".
 
     Source
     ------
@@ -109,6 +113,7 @@ def group_accuracy(
         for name in grouping.names
     ]
     by_group = pd.DataFrame(rows, columns=list(_accuracy_row(OVERALL, correct, clusters, level)))
+    by_group["counted"] &= by_group["n"] >= minimum
     counted = by_group[by_group["counted"]]
     gap: _Interval = (None, None, None)
     macro: _Interval = (None, None, None)

@@ -113,7 +113,9 @@ def audit_summary(
             "clustered": clusters < len(table),
         },
         "accuracy": {
-            model: _accuracy(group_accuracy(table, model, groups, **settings))
+            model: _accuracy(
+                group_accuracy(table, model, groups, minimum=limits.minimum_images, **settings)
+            )
             for model in table.models
         },
         "balanced_accuracy": {
@@ -231,9 +233,12 @@ def _notes(grouping: Grouping, limits: Limits) -> list[str]:
         elif size == 0:
             notes.append(f"{name}: no image, not estimable.")
         elif size < limits.minimum_images:
-            notes.append(f"{name}: only {size} images, fewer than the {limits.minimum_images} set.")
-    if len([name for name in grouping.known if grouping.mask(name).any()]) < 2:
-        notes.append("Fewer than two known groups hold images, so no gap can be computed.")
+            notes.append(
+                f"{name}: only {size} images, fewer than the {limits.minimum_images} set; "
+                "it is never called the worst group."
+            )
+    if sum(grouping.mask(name).sum() >= limits.minimum_images for name in grouping.known) < 2:
+        notes.append("Fewer than two known groups hold enough images, so there is no gap.")
     return notes
 
 

@@ -72,6 +72,19 @@ def test_empty_group_and_unknown_are_listed_but_not_counted(
     assert result.gap_low == 0.0 and result.gap_high is not None and result.gap_high > 0.9
 
 
+def test_one_wrong_image_makes_no_worst_group(make_predictions: MakePredictions) -> None:
+    labels = ["nevus"] * 61
+    decisions = ["nevus"] * 40 + ["melanoma"] * 21
+    groups = ["1"] * 30 + ["3"] * 30 + ["6"]
+    predictions = make_predictions(labels, groups, candidate=decisions)
+    tone = predictions.groups("tone", "fst3")
+    strict = group_accuracy(predictions, "candidate", tone, minimum=20)
+    assert strict.worst_group == "FST III-IV"
+    assert strict.gap == pytest.approx(20 / 30)
+    assert strict.by_group["group"].tolist() == ["FST I-II", "FST III-IV", "FST V-VI"]
+    assert group_accuracy(predictions, "candidate", tone).worst_group == "FST V-VI"
+
+
 def test_without_known_groups_nothing_is_made_up(make_predictions: MakePredictions) -> None:
     table = make_predictions(["nevus"] * 3, ["-1"] * 3, a=["nevus"] * 3)
     result = group_accuracy(table, "a", table.groups("tone", "fst3"))
