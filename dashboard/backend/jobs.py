@@ -79,6 +79,7 @@ def view_fields(job: Job) -> dict[str, Any]:
         "cancel_requested": job.cancel_requested,
         "started_by": job.started_by,
         "figures": dict(job.figures),
+        "run_id": job.parent_id,
     }
 
 

@@ -143,6 +143,8 @@ class JobView:
     cancel_requested: bool = False
     started_by: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+    run_id: str | None = None
+    """The run that a saliency job is about."""
 
 
 @dataclass(frozen=True)

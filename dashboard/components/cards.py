@@ -19,8 +19,6 @@ PAGE_OF_KIND = {
     JobKind.RUN: "runs",
     JobKind.SALIENCY: "saliency",
 }
-RUN_ID = "run_id"
-"""Key of a saliency job's configuration that names its run."""
 
 
 def job_title(job: JobView) -> str:
@@ -33,8 +31,7 @@ def destination(job: JobView) -> tuple[str, str | None]:
     page = PAGE_OF_KIND[job.kind]
     if job.kind == JobKind.RUN:
         return ("compare" if job.state == JobState.FINISHED else page), job.id
-    run_id = job.config.get(RUN_ID)
-    return page, str(run_id) if run_id else None
+    return page, job.run_id
 
 
 def card(job: JobView, case_titles: dict[str, str]) -> tuple[DeltaGenerator, DeltaGenerator]:

@@ -65,7 +65,7 @@ class FakeServices:
     sensitivity_state: JobView | None = field(default_factory=job_view)
     saliency_drawn: bool = True
     saliency_state: JobView | None = field(
-        default_factory=lambda: job_view(JobKind.SALIENCY, config={"run_id": "run-1"})
+        default_factory=lambda: job_view(JobKind.SALIENCY, run_id="run-1")
     )
     other_jobs: list[JobView] = field(default_factory=list)
     decided: list[DecisionView] = field(default_factory=list)

@@ -89,7 +89,7 @@ def test_unfinished_run_says_its_state_in_the_list() -> None:
     [
         (run_view(), ("compare", "run-1")),
         (run_view(state=JobState.FAILED), ("runs", "run-1")),
-        (job_view(JobKind.SALIENCY, config={"run_id": "run-1"}), ("saliency", "run-1")),
+        (job_view(JobKind.SALIENCY, run_id="run-1"), ("saliency", "run-1")),
         (job_view(JobKind.SENSITIVITY), ("sensitivity", None)),
     ],
     ids=["finished run", "failed run", "saliency", "sensitivity"],
