@@ -65,7 +65,7 @@ def _journey(services: Services, tmp_path: Path) -> None:
     assert len(case.classifier.fingerprint) == 64
     assert len(case.cohort.fingerprint) == 64
     assert services.baseline(case_id) is not None
-    assert len(services.epochs(prepare_job)) == 1
+    assert services.epochs(prepare_job)["epoch"].tolist() == [0, 1], "0 is the start"
 
     job_id = services.request_sensitivity(case_id, (4,), 2)
     work_off(services, job_id)
