@@ -16,6 +16,7 @@ from fairquant_core.quantization.allocation import Allocation, minimax
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
 from fairquant_core.quantization.layers import quantisable_layers
+from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import Schedule, TrainingData, train
 
@@ -105,14 +106,16 @@ def uniform_widths(classifier: Classifier, bits: int) -> dict[str, np.ndarray]:
 @method("uniform_ptq")
 def uniform_ptq(job: Job) -> Outcome:
     """Round every layer to the same width with the best ranges; no training."""
-    return _rounded(job, uniform_widths(job.classifier, int(job.config.bits)), None)
+    return _rounded(
+        job, uniform_widths(job.classifier, int(job.config.bits)), None, reestimate=False
+    )
 
 
 @method("minimax_ptq")
 def minimax_ptq(job: Job) -> Outcome:
-    """Round to the minimax plan with the best ranges; no training."""
+    """Round to the minimax plan with the best ranges and fitting norms; no training."""
     allocation, widths = plan_widths(job)
-    return _rounded(job, widths, allocation)
+    return _rounded(job, widths, allocation, reestimate=True)
 
 
 @method("uniform_qat")
@@ -143,9 +146,18 @@ def full_precision(job: Job) -> Outcome:
     return Outcome(student, None, None, history)
 
 
-def _rounded(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
+def _rounded(
+    job: Job,
+    widths: dict[str, np.ndarray],
+    allocation: Allocation | None,
+    *,
+    reestimate: bool,
+) -> Outcome:
     student = job.classifier.copy()
     attach(student.model, widths, menu=job.config.menu)
+    if reestimate:
+        train_split = job.data.positions("train")
+        reestimate_norms(student, job.data.images, train_split, seed=job.config.seed)
     compressed = compress(student)
     return Outcome(compressed.classifier, compressed, allocation, [])
 
@@ -165,6 +177,7 @@ def _train(job: Job, student: Classifier) -> list[dict[str, Any]]:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         seed=config.seed,
+        fitting_norms=True,
         fairness=config.fairness,
         fairness_weight=config.fairness_weight if config.fairness != "none" else 0.0,
     )

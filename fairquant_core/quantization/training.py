@@ -29,6 +29,7 @@ from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Progress, Report
 from fairquant_core.quantization.bank import QuantizerBank
+from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.objective import (
     FairnessTerm,
     RateTerm,
@@ -80,6 +81,10 @@ class Schedule:
         Average bits to hold while bits are learned; ``None`` for full precision and fixed widths.
     learning_share
         Share of the steps in which the widths move.
+    keep_best
+        Go back to the epoch that was best on the validation split.
+    fitting_norms
+        Re-estimate the batch norms after the last step.
     """
 
     epochs: int
@@ -95,6 +100,7 @@ class Schedule:
     fairness: str = "none"
     fairness_weight: float = 0.0
     keep_best: bool = False
+    fitting_norms: bool = False
 
 
 def train(
@@ -157,6 +163,8 @@ def train(
                         },
                     )
                 )
+        if schedule.fitting_norms and epoch + 1 == schedule.epochs:
+            reestimate_norms(classifier, data.images, loop.train_positions, seed=schedule.seed)
         figures = loop.evaluate(epoch + 1, float(np.mean(losses)))
         history.append(figures)
         if checkpoint:

@@ -48,6 +48,7 @@ NEEDS_TORCH = {
             "fitting",
             "layers",
             "methods",
+            "norms",
             "objective",
             "quantizer",
             "sensitivity",
