@@ -12,7 +12,6 @@ The network starts from ImageNet weights: from a file (``--weights``) or fetched
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import platform
 import shutil
@@ -36,6 +35,7 @@ from fairquant_core.data import demo
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.cohort import Cohort
 from fairquant_core.data.images import Preprocessing, decoded_images
+from fairquant_core.files import file_hash
 from fairquant_core.models.checkpoint import save_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
@@ -207,7 +207,7 @@ def describe(
         "must_not_miss": sorted(demo.MALIGNANT),
         "cohort_fingerprint": cohort.fingerprint,
         "classifier_fingerprint": classifier.fingerprint,
-        "sha256": {name: _sha256(options.out / name) for name in files},
+        "sha256": {name: file_hash(options.out / name) for name in files},
         "classifier": {
             "architecture": classifier.architecture,
             "start": _start(options),
@@ -237,12 +237,8 @@ def describe(
 def _start(options: argparse.Namespace) -> str:
     """Where the weights began, precisely enough to begin there again."""
     if options.weights:
-        return f"ImageNet weights, {options.weights.name}, SHA-256 {_sha256(options.weights)}"
+        return f"ImageNet weights, {options.weights.name}, SHA-256 {file_hash(options.weights)}"
     return "ImageNet weights, fetched by timm" if options.pretrained else "random"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _count(done: int, total: int) -> None:

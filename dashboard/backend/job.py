@@ -45,6 +45,7 @@ from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.fitting import FitConfig, fit
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import load_any, training_data
 
 MAP_SEED = 0
@@ -150,15 +151,7 @@ def saliency(task: Task) -> Outcome:
     method, ids = task.job.config["method"], list(task.job.config["image_ids"])
     cohort, before = _cohort(task), _classifier(task)
     after = load_any(task.artefacts.path(task.parent.result_hash, MODEL_FILE))
-    data = training_data(
-        cohort,
-        before,
-        group_column=task.case.group_column,
-        scheme=task.case.scheme,
-        cache=task.settings.cache,
-        report=task.progress,
-        cancel=task.cancel,
-    )
+    data = _data(task, cohort, before)
     position = {one: row for row, one in enumerate(cohort.table["id"])}
     images = np.stack([data.images[position[one]] for one in ids])
     targets = _decided(task, ids)
@@ -236,15 +229,7 @@ def _fitted(task: Task, cohort: Cohort, weights: Path | None) -> Classifier:
         name=about["name"],
     )
     classifier.origin = {**scoring.fingerprints(cohort), **_source(task)}
-    data = training_data(
-        cohort,
-        classifier,
-        group_column=task.case.group_column,
-        scheme=task.case.scheme,
-        cache=task.settings.cache,
-        report=task.progress,
-        cancel=task.cancel,
-    )
+    data = _data(task, cohort, classifier)
     fit(
         classifier,
         data,
@@ -276,6 +261,19 @@ def _decided(task: Task, ids: list[str]) -> np.ndarray:
     codes = predictions.predicted_codes(FULL_PRECISION)
     by_id = dict(zip(predictions.frame["id"], codes, strict=True))
     return np.array([by_id[one] for one in ids], dtype=np.int64)
+
+
+def _data(task: Task, cohort: Cohort, classifier: Classifier) -> TrainingData:
+    """The cohort decoded for a classifier, with the groups of the case."""
+    return training_data(
+        cohort,
+        classifier,
+        group_column=task.case.group_column,
+        scheme=task.case.scheme,
+        cache=task.settings.cache,
+        report=task.progress,
+        cancel=task.cancel,
+    )
 
 
 def _cohort(task: Task) -> Cohort:

@@ -30,7 +30,12 @@ from fairquant_core.errors import (
 )
 from fairquant_core.export.packing import pack_codes, unpack_codes
 from fairquant_core.files import atomic_path
-from fairquant_core.models.checkpoint import METADATA_KEY, read_description, register_format
+from fairquant_core.models.checkpoint import (
+    METADATA_KEY,
+    describe,
+    read_description,
+    register_format,
+)
 from fairquant_core.models.weights_file import fill, read_tensors
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.compressed import Compressed
@@ -69,12 +74,7 @@ def save_packed(compressed: Compressed, path: Path, extra: Mapping[str, Any] | N
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "name": classifier.name,
-        "architecture": classifier.architecture,
-        "classes": list(classifier.classes),
-        "preprocessing": classifier.preprocessing.to_json(),
-        "model_arguments": classifier.model_arguments,
-        "fingerprint": classifier.fingerprint,
+        **describe(classifier),
         "parent": extra.get("parent", ""),
         "plan": {
             "average_bits": plan.average_bits,

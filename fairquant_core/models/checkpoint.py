@@ -44,6 +44,18 @@ def register_format(name: str, loader: Callable[[Path], Classifier]) -> None:
     _formats[name] = loader
 
 
+def describe(classifier: Classifier) -> dict[str, Any]:
+    """What every weights file of ours says about its classifier."""
+    return {
+        "name": classifier.name,
+        "architecture": classifier.architecture,
+        "classes": list(classifier.classes),
+        "preprocessing": classifier.preprocessing.to_json(),
+        "model_arguments": classifier.model_arguments,
+        "fingerprint": classifier.fingerprint,
+    }
+
+
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Write safetensors with a description under the metadata key "fairquant".
 
@@ -58,12 +70,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "name": classifier.name,
-        "architecture": classifier.architecture,
-        "classes": list(classifier.classes),
-        "preprocessing": classifier.preprocessing.to_json(),
-        "model_arguments": classifier.model_arguments,
-        "fingerprint": classifier.fingerprint,
+        **describe(classifier),
         "origin": classifier.origin,
     }
     # Tied tensors share memory, which safetensors refuses: each name gets its own copy.
