@@ -15,21 +15,52 @@ from typing import Any
 from fairquant_core.errors import BudgetError, TrainingError
 
 MENU: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
-"""Widths a unit may have, in bits. 0 (pruned) is not offered by default."""
+"""Widths a unit may have, in bits, unless a run says otherwise; 0 (pruned) may be added."""
+
+LEGAL_MENU: tuple[int, ...] = (0, *MENU)
 
 GRANULARITIES: tuple[str, ...] = ("channel", "layer")
+
+FAIRNESS_TERMS: tuple[str, ...] = ("none", "gap", "worst")
+
+ACTIVATION_BITS: tuple[int | None, ...] = (None, 8)
 
 
 @dataclass(frozen=True)
 class MethodCard:
-    """How a method presents itself to a person."""
+    """What a method is, for a person and for the code that runs it.
+
+    Parameters
+    ----------
+    trains, learns_bits, mixed
+        Whether weights are trained, whether the widths are, and whether widths differ within the network.
+    measure
+        The sensitivity it plans from (see :mod:`fairquant_core.quantization.measures`); empty without a plan.
+    reduce
+        How the groups are joined into one before planning; empty where the allocation sees every group.
+    allocate
+        A key of :data:`fairquant_core.quantization.allocation.ALLOCATORS`.
+    rounding
+        ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
+        up for by the weights that are rounded after it.
+    fairness
+        The fairness term it trains with unless the run says otherwise.
+    source
+        Where a method of others was published, and what is approximated.
+    """
 
     name: str
     title: str
     sentence: str
-    trains: bool
-    learns_bits: bool
-    mixed: bool
+    trains: bool = False
+    learns_bits: bool = False
+    mixed: bool = False
+    measure: str = ""
+    reduce: str = ""
+    allocate: str = ""
+    rounding: str = "mse"
+    fairness: str = "none"
+    source: str = ""
 
 
 METHODS: dict[str, MethodCard] = {
@@ -42,46 +73,104 @@ METHODS: dict[str, MethodCard] = {
             trains=True,
             learns_bits=True,
             mixed=True,
+            measure="fisher",
+            allocate="minimax",
+            fairness="worst",
         ),
         MethodCard(
             "static_qat",
             "Planned bit-widths, then training",
             "Bits are planned once from the sensitivity map and stay; weights and ranges are trained.",
             trains=True,
-            learns_bits=False,
             mixed=True,
+            measure="fisher",
+            allocate="minimax",
         ),
         MethodCard(
             "uniform_qat",
             "The same bits everywhere, then training",
             "Every layer gets the same width; weights and ranges are trained. The hard baseline.",
             trains=True,
-            learns_bits=False,
-            mixed=False,
+            source="LSQ (arXiv 1902.08153)",
         ),
         MethodCard(
             "minimax_ptq",
             "Planned bit-widths, no training",
             "Bits are planned so that the worst-served group loses least; nothing is trained.",
-            trains=False,
-            learns_bits=False,
             mixed=True,
+            measure="fisher",
+            allocate="minimax",
+            rounding="compensated",
         ),
         MethodCard(
             "uniform_ptq",
             "The same bits everywhere, no training",
-            "Every layer is rounded to the same width. The usual way, and the one that does harm.",
-            trains=False,
-            learns_bits=False,
-            mixed=False,
+            "Every layer is rounded to the same width, with the best range per channel.",
+        ),
+        MethodCard(
+            "absmax_ptq",
+            "The same bits everywhere, widest range, no training",
+            "Every layer is rounded to the same width, up to its largest weight. The usual way, and the "
+            "one that does harm.",
+            rounding="absmax",
+        ),
+        MethodCard(
+            "blind_qat",
+            "Planned without groups, then training",
+            "As planned bit-widths, but every photograph counts alike. Shows what looking at groups is worth.",
+            trains=True,
+            mixed=True,
+            measure="fisher",
+            allocate="mean",
+        ),
+        MethodCard(
+            "fairquant_qat",
+            "FairQuant as published, fixed bits",
+            "A fifth of the weights at 2 bits, two fifths at 4 and at 8, by importance balanced over groups.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="balanced",
+            allocate="quantile",
+            source="FairQuant (arXiv 2602.23192), static variant; the shares are moved to the budget",
+        ),
+        MethodCard(
+            "fairgrape_qat",
+            "FairGRAPE-style",
+            "The paper's split by importance, where a weight counts as much as for the group that needs it most.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="max",
+            allocate="quantile",
+            source="FairGRAPE (arXiv 2207.10888); a pruning method, here its importance ranks the widths",
+        ),
+        MethodCard(
+            "fairquantize_qat",
+            "FairQuantize-style",
+            "The paper's split by importance for the worst-served group less that for the best-served one.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="subtractive",
+            allocate="quantile",
+            source="FairQuantize (MICCAI 2024); its weight-wise choice becomes one per output channel",
+        ),
+        MethodCard(
+            "hawq_qat",
+            "HAWQ-style",
+            "Bits are planned from the loss curvature over all photographs; groups are not looked at.",
+            trains=True,
+            mixed=True,
+            measure="hessian",
+            allocate="mean",
+            source="HAWQ-V2 (arXiv 1911.03852); Hutchinson diagonal per channel instead of one trace per layer",
         ),
         MethodCard(
             "full_precision",
             "Full precision, trained on equally long",
             "The control: the uncompressed classifier after the same extra training.",
             trains=True,
-            learns_bits=False,
-            mixed=False,
         ),
     )
 }
@@ -104,12 +193,21 @@ class RunConfig:
     fairness
         Which fairness term joins the task loss: ``"none"``, ``"gap"`` (FairQuant: largest minus smallest
         group loss) or ``"worst"`` (group distributionally robust: weights follow the worse-served groups).
+        Left empty it becomes the method's own.
     fairness_weight
         Weight of that term. Units: none (both are mean losses in nats).
     bit_learning_rate
         Step of the widths themselves. Units: bits per optimiser step, before annealing.
     images_per_group
         How many images per group the sensitivity pass reads at most.
+    menu
+        Widths a unit may have; with 0 channels may be pruned.
+    floors, pins
+        Layer name to its smallest width, and to the one width that all its channels keep.
+    size_bytes
+        Budget as the size of the exported file instead of ``bits``.
+    activation_bits
+        8 rounds activations too, for an int8 runtime; None leaves them in float.
     """
 
     method: str = "baq"
@@ -120,15 +218,19 @@ class RunConfig:
     batch_size: int = 32
     learning_rate: float = 1e-3
     bit_learning_rate: float = 0.03
-    fairness: str = "worst"
+    fairness: str = ""
     fairness_weight: float = 0.5
     distillation: bool = True
     images_per_group: int = 256
     menu: tuple[int, ...] = field(default=MENU)
-    version: int = 1
+    floors: dict[str, int] = field(default_factory=dict)
+    pins: dict[str, int] = field(default_factory=dict)
+    size_bytes: int | None = None
+    activation_bits: int | None = None
+    version: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "menu", tuple(int(width) for width in self.menu))
+        object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
         if self.method not in METHODS:
             raise TrainingError(
                 f"Method '{self.method}' is not known. Choose one of: {', '.join(METHODS)}."
@@ -137,12 +239,19 @@ class RunConfig:
             raise TrainingError(
                 f"Granularity '{self.granularity}' is not known. Choose 'channel' or 'layer'."
             )
-        if self.fairness not in ("none", "gap", "worst"):
+        if not self.fairness:
+            object.__setattr__(self, "fairness", self.card.fairness)
+        if self.fairness not in FAIRNESS_TERMS:
             raise TrainingError(
                 f"Fairness term '{self.fairness}' is not known. Choose 'none', 'gap' or 'worst'."
             )
-        if not self.menu or not set(self.menu) <= set(range(2, 9)):
-            raise BudgetError(f"The bit menu {list(self.menu)} may hold widths from 2 to 8 only.")
+        if not set(self.menu) <= set(LEGAL_MENU) or not set(self.menu) & set(MENU):
+            raise BudgetError(
+                f"The bit menu {list(self.menu)} may hold 0 (pruned) and widths from 2 to 8 only, and needs "
+                "at least one of the latter."
+            )
+        if self.activation_bits not in ACTIVATION_BITS:
+            raise BudgetError("Activations can be rounded to 8 bits or stay in float.")
         if not min(self.menu) <= self.bits <= max(self.menu):
             raise BudgetError(
                 f"A budget of {self.bits:g} bits per weight cannot be met: the menu reaches from "

@@ -14,7 +14,12 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import MENU
 from fairquant_core.quantization.layers import kept_parameters, quantisable_layers
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
+from fairquant_core.quantization.quantizer import (
+    FakeQuantizer,
+    best_clip,
+    largest_clip,
+    quantizers,
+)
 
 LAYER_MISSING = "The bit plan names the layer '{layer}', which the network does not have."
 LAYER_UNPLANNED = "The bit plan says nothing about the layer '{layer}' of the network."
@@ -39,6 +44,7 @@ def attach(
     *,
     granularity: str = "channel",
     menu: tuple[int, ...] = MENU,
+    ranges: str = "mse",
 ) -> dict[str, FakeQuantizer]:
     """Put a quantiser on every Conv2d and Linear weight, with the planned widths and their best ranges.
 
@@ -47,6 +53,8 @@ def attach(
     widths
         Bits per output channel of every layer. With ``granularity="layer"`` one learnable width per layer
         is made from them; all channels of a layer must then agree.
+    ranges
+        ``"absmax"`` takes the largest weight of each channel; otherwise the range of least squared error.
 
     Raises
     ------
@@ -57,6 +65,7 @@ def attach(
     for name in widths:
         if name not in layers:
             raise ClassifierError(LAYER_MISSING.format(layer=name))
+    clip = largest_clip if ranges == "absmax" else best_clip
     for name, layer in layers.items():
         if name not in widths:
             raise ClassifierError(LAYER_UNPLANNED.format(layer=name))
@@ -64,7 +73,7 @@ def attach(
         if granularity == "layer":
             bits = bits[:1]
         weight: Tensor = layer.module.weight  # type: ignore[assignment]
-        quantizer = FakeQuantizer(weight, bits.to(weight.device), menu)
+        quantizer = FakeQuantizer(weight, bits.to(weight.device), menu, clip)
         parametrize.register_parametrization(layer.module, "weight", quantizer, unsafe=True)
     return quantizers(model)
 

@@ -12,7 +12,7 @@ import numpy as np
 from fairquant_core.errors import TrainingError
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
-from fairquant_core.quantization.allocation import Allocation, minimax
+from fairquant_core.quantization.allocation import ALLOCATORS, Allocation
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
 from fairquant_core.quantization.layers import quantisable_layers
@@ -20,7 +20,7 @@ from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import Schedule, TrainingData, train
 
-SENSITIVITY_MISSING = "'{title}' plans its bits from a sensitivity map, and none was given."
+SENSITIVITY_MISSING = "'{title}' plans its bits from a sensitivity map ({measure}), and none was given."
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,20 @@ def run_method(job: Job) -> Outcome:
 
 
 def plan_widths(job: Job) -> tuple[Allocation, dict[str, np.ndarray]]:
-    """Minimax widths per output channel of every layer, from the job's sensitivity map."""
-    config = job.config
-    if job.sensitivity is None:
-        raise TrainingError(SENSITIVITY_MISSING.format(title=config.card.title))
-    allocation = minimax(
-        job.sensitivity, config.bits, granularity=config.granularity, menu=config.menu
+    """Widths per output channel of every layer, as the method's card says, from the job's sensitivity map."""
+    config, card = job.config, job.config.card
+    if job.sensitivity is None or job.sensitivity.measure != card.measure:
+        raise TrainingError(SENSITIVITY_MISSING.format(title=card.title, measure=card.measure))
+    sensitivity = job.sensitivity
+    if card.reduce:
+        sensitivity = sensitivity.reduced(card.reduce)
+    allocation = ALLOCATORS[card.allocate](
+        sensitivity,
+        config.bits,
+        granularity=config.granularity,
+        menu=config.menu,
+        floors=config.floors,
+        pins=config.pins,
     )
     per_unit = allocation.widths_by_layer()
     widths = {
@@ -104,18 +112,17 @@ def uniform_widths(classifier: Classifier, bits: int) -> dict[str, np.ndarray]:
 
 
 @method("uniform_ptq")
+@method("absmax_ptq")
 def uniform_ptq(job: Job) -> Outcome:
-    """Round every layer to the same width with the best ranges; no training."""
-    return _rounded(
-        job, uniform_widths(job.classifier, int(job.config.bits)), None, reestimate=False
-    )
+    """Round every layer to the same width, as it is done in the field; no training."""
+    return _rounded(job, uniform_widths(job.classifier, int(job.config.bits)), None)
 
 
 @method("minimax_ptq")
 def minimax_ptq(job: Job) -> Outcome:
     """Round to the minimax plan with the best ranges and fitting norms; no training."""
     allocation, widths = plan_widths(job)
-    return _rounded(job, widths, allocation, reestimate=True)
+    return _rounded(job, widths, allocation)
 
 
 @method("uniform_qat")
@@ -124,16 +131,15 @@ def uniform_qat(job: Job) -> Outcome:
     return _trained(job, uniform_widths(job.classifier, int(job.config.bits)), None)
 
 
-@method("static_qat")
-def static_qat(job: Job) -> Outcome:
-    """The minimax plan, weights and ranges trained, widths fixed."""
-    allocation, widths = plan_widths(job)
-    return _trained(job, widths, allocation)
-
-
 @method("baq")
-def baq(job: Job) -> Outcome:
-    """Starts from the minimax plan; widths, ranges and weights are trained under the budget."""
+@method("static_qat")
+@method("blind_qat")
+@method("fairquant_qat")
+@method("fairgrape_qat")
+@method("fairquantize_qat")
+@method("hawq_qat")
+def planned_qat(job: Job) -> Outcome:
+    """Start from the plan of the method's card and train; with BAQ the widths are trained too."""
     allocation, widths = plan_widths(job)
     return _trained(job, widths, allocation)
 
@@ -146,16 +152,10 @@ def full_precision(job: Job) -> Outcome:
     return Outcome(student, None, None, history)
 
 
-def _rounded(
-    job: Job,
-    widths: dict[str, np.ndarray],
-    allocation: Allocation | None,
-    *,
-    reestimate: bool,
-) -> Outcome:
+def _rounded(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
     student = job.classifier.copy()
-    attach(student.model, widths, menu=job.config.menu)
-    if reestimate:
+    attach(student.model, widths, menu=job.config.menu, ranges=job.config.card.rounding)
+    if allocation is not None:
         train_split = job.data.positions("train")
         reestimate_norms(student, job.data.images, train_split, seed=job.config.seed)
     compressed = compress(student)

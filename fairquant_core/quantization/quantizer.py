@@ -12,6 +12,7 @@ difference between them, ``dL/db = <dL/dw_q, Q_hi(w) - Q_lo(w)>``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -29,17 +30,20 @@ RANGE_LOW = 0.2
 normal weights at 2 bits the optimum is 1.22 standard deviations, below 0.3 of the largest of 4,608 weights."""
 
 
+PRUNED_STEPS = 0.25
+"""A quarter of a step on each side: codes are 0, and the step itself stays a finite number."""
+
 _CHUNK = 1 << 16
 """Weights per piece in the range search, so that the temporaries stay in the processor's cache."""
 
 
 def levels(bits: Tensor) -> Tensor:
-    """Steps on each side of zero, ``2^(b-1) - 1``.
+    """Steps on each side of zero, ``2^(b-1) - 1``; for a pruned channel so few that every weight rounds to 0.
 
-    >>> levels(torch.tensor([2, 4, 8])).tolist()
-    [1.0, 7.0, 127.0]
+    >>> levels(torch.tensor([0, 2, 4, 8])).tolist()
+    [0.25, 1.0, 7.0, 127.0]
     """
-    return torch.exp2(bits.float() - 1) - 1
+    return (torch.exp2(bits.float() - 1) - 1).clamp_(min=PRUNED_STEPS)
 
 
 def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,6 +163,8 @@ class FakeQuantizer(nn.Module):
         The layer's weight, first dimension = output channels.
     bits
         Widths at the start: one per channel, or a single one for the whole layer.
+    clip
+        How the range at the start is found; the one of least squared error by default.
 
     Shapes: ``log_clip`` (C, 1); ``bits`` (C, 1) or (1, 1). Units: bits per weight.
     """
@@ -167,13 +173,20 @@ class FakeQuantizer(nn.Module):
     bits: nn.Parameter
     log_clip: nn.Parameter
 
-    def __init__(self, weight: Tensor, bits: Tensor, menu: tuple[int, ...] = MENU) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bits: Tensor,
+        menu: tuple[int, ...] = MENU,
+        clip: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         flat = weight.detach().flatten(1)
         bits = bits.detach().float().reshape(-1, 1)
         self.register_buffer("menu", torch.tensor(sorted(menu), dtype=torch.float32))
         self.bits = nn.Parameter(bits.clone())
-        self.log_clip = nn.Parameter(best_clip(flat, bits.expand(len(flat), 1)).log())
+        ranges = (clip or best_clip)(flat, bits.expand(len(flat), 1))
+        self.log_clip = nn.Parameter(ranges.log())
         self.weights_per_unit = flat.shape[1] * (len(flat) // len(bits))
         self.prepared: Prepared | None = None
         self._settled: tuple[tuple[int, int], Tensor] | None = None
@@ -246,6 +259,11 @@ def best_clip(weight: Tensor, bits: Tensor, *, grid: int = 14, refine: int = 5) 
                 best, lowest = _keep_better(piece, largest, steps, share, best, lowest)
         out[start : start + rows] = best * largest
     return out
+
+
+def largest_clip(weight: Tensor, bits: Tensor) -> Tensor:
+    """The range up to the largest weight of each channel. Shapes: as :func:`best_clip`."""
+    return weight.detach().abs().amax(1, keepdim=True).clamp_(min=SMALLEST_RANGE)
 
 
 def _keep_better(
