@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
@@ -22,12 +20,13 @@ from fairquant_core.export.checkpoint import load_packed, save_packed
 from fairquant_core.files import file_hash, write_json
 from fairquant_core.models.checkpoint import load_classifier, save_classifier
 from fairquant_core.models.zoo import Classifier
-from fairquant_core.progress import Report, StageClock, Stop
+from fairquant_core.progress import Report, Stop
+from fairquant_core.quantization import sensitivity_cache
 from fairquant_core.quantization.allocation import Allocation
-from fairquant_core.quantization.catalogue import METHODS, RunConfig
+from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import compress_with
+from fairquant_core.quantization.measures import measure_card
 from fairquant_core.quantization.methods import Job, Outcome, run_method, uniform_widths
-from fairquant_core.quantization.sensitivity import fisher_map, measured_map, sample_per_group
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import (
@@ -90,20 +89,28 @@ def sensitivity(
     *,
     group_column: str,
     scheme: str | None,
+    measure: str = "fisher",
     bits: tuple[int, ...] = (4,),
     images_per_group: int = 256,
     measured_images_per_group: int = 64,
     seed: int = 0,
-    measure: bool = True,
     cache: Path,
     work: Path,
     progress: Report | None = None,
     cancel: Stop | None = None,
-) -> tuple[MeasuredMap | None, SensitivityMap]:
-    """The curvature map from training images and the measured map from validation images.
+) -> tuple[MeasuredMap, SensitivityMap]:
+    """The measured map from validation images and the map of one measure from training images.
 
     The audit split is never touched. Where the validation split holds few images of a group the intervals of
-    the measured map are wide, and that is the honest answer.
+    the measured map are wide, and that is the honest answer. Both are kept in ``cache``: what was
+    computed before is read, and an interrupted measurement goes on after the last finished layer.
+
+    Parameters
+    ----------
+    measure
+        A key of :data:`fairquant_core.quantization.measures.MEASURES`, for the map that plans are made from.
+    bits
+        Widths that are measured.
     """
     data = training_data(
         cohort,
@@ -114,49 +121,26 @@ def sensitivity(
         report=progress,
         cancel=cancel,
     )
-    fisher = _fisher(data, classifier, images_per_group, seed, progress, cancel)
-    fisher.save(work / SENSITIVITY_FILE)
-    if not measure:
-        return None, fisher
-    own = np.flatnonzero(data.split == "validation")
-    chosen = {
-        group: own[where]
-        for group, where in sample_per_group(
-            data.groups.iloc[own], measured_images_per_group, seed
-        ).items()
-    }
-    clock = StageClock(progress, "measured", "Rounding one layer at a time: {step} of {steps}")
-    measured = measured_map(
-        classifier,
-        data.images,
-        data.labels,
-        chosen,
-        bits=bits,
+    subject = sensitivity_cache.Subject(cohort, classifier, data, group_column, scheme, cache)
+    planned_from = sensitivity_cache.predicted(
+        subject,
+        measure,
+        images_per_group=images_per_group,
         seed=seed,
-        progress=clock,
+        progress=progress,
+        cancel=cancel,
+    )
+    planned_from.save(work / SENSITIVITY_FILE)
+    measured = sensitivity_cache.measured(
+        subject,
+        bits=bits,
+        images_per_group=measured_images_per_group,
+        seed=seed,
+        progress=progress,
         cancel=cancel,
     )
     measured.save(work / MEASURED_FILE)
-    return measured, fisher
-
-
-def _fisher(
-    data: TrainingData,
-    classifier: Classifier,
-    images_per_group: int,
-    seed: int,
-    progress: Report | None,
-    cancel: Stop | None,
-) -> SensitivityMap:
-    own = data.positions("train")
-    chosen = {
-        group: own[where]
-        for group, where in sample_per_group(data.groups.iloc[own], images_per_group, seed).items()
-    }
-    clock = StageClock(progress, "sensitivity", "Curvature per group: batch {step} of {steps}")
-    return fisher_map(
-        classifier, data.images, data.labels, chosen, seed=seed, progress=clock, cancel=cancel
-    )
+    return measured, planned_from
 
 
 def run(
@@ -173,7 +157,6 @@ def run(
     work: Path,
     progress: Report | None = None,
     cancel: Stop | None = None,
-    sensitivity_map: SensitivityMap | None = None,
 ) -> RunResult:
     """One method at one budget: plan, train, pack, read the packed file back, and audit what was read.
 
@@ -200,11 +183,16 @@ def run(
         cancel=cancel,
     )
     lap("images")
-    if sensitivity_map is None and METHODS[config.method].mixed:
-        sensitivity_map = _fisher(
-            data, classifier, config.images_per_group, config.seed, progress, cancel
+    sensitivity_map: SensitivityMap | None = None
+    if config.card.measure:
+        sensitivity_map = sensitivity_cache.predicted(
+            sensitivity_cache.Subject(cohort, classifier, data, group_column, scheme, cache),
+            config.card.measure,
+            images_per_group=config.images_per_group,
+            seed=config.seed,
+            progress=progress,
+            cancel=cancel,
         )
-    if sensitivity_map is not None:
         sensitivity_map.save(work / SENSITIVITY_FILE)
     lap("sensitivity")
     checkpoint = work / "training.pt"
@@ -264,7 +252,7 @@ def run(
         ),
     }
     if outcome.allocation is not None:
-        audit["plan"] = _plan_figures(outcome.allocation)
+        audit["plan"] = _plan_figures(outcome.allocation, sensitivity_map, data)
     if outcome.compressed is not None:
         write_json(work / PLAN_FILE, outcome.compressed.plan.to_json())
     write_json(work / HISTORY_FILE, outcome.history)
@@ -294,11 +282,20 @@ def _sizes(
     return sizes
 
 
-def _plan_figures(allocation: Allocation) -> dict[str, Any]:
+def _plan_figures(
+    allocation: Allocation, source: SensitivityMap | None, data: TrainingData
+) -> dict[str, Any]:
+    """What the plan promised; a measure that only ranks promises no loss."""
+    planned_for = source.groups if source else ()
+    forecast = source is not None and measure_card(source.measure).predicts_loss
     return {
         "method": allocation.method,
         "granularity": allocation.granularity,
-        "predicted_loss_rise": dict(allocation.predicted),
+        "predicted_loss_rise": dict(allocation.predicted) if forecast else {},
         "bound": allocation.bound,
         "certificate_gap": allocation.certificate_gap,
+        "measure": source.measure if source else "",
+        "groups_without_training_images": [
+            group for group in data.group_names if group not in planned_for
+        ],
     }

@@ -45,6 +45,8 @@ with figure_slot:
         charts.heatmap_alt(values, measure, bits),
     )
     st.caption(sensitivity_sections.reading(measure, plan_name))
+    if missing := sensitivity_sections.left_out(case, groups):
+        st.caption(missing)
 tables.twin(charts.readable(values, measure), f"Sensitivity at {bits} bits", "heatmap")
 
 st.subheader("One layer over all its bits", anchor=False)

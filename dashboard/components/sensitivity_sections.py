@@ -12,15 +12,20 @@ from dashboard.components import state
 from dashboard.components.charts import sensitivity as charts
 from dashboard.components.glossary import tip
 from dashboard.components.header import run_label
-from dashboard.components.words import escaped
+from dashboard.components.words import escaped, joined
+from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import MENU
+from fairquant_core.quantization.reducers import REDUCERS
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 SHORTLIST = 16
 """Layers shown at first: they fit on one screen with readable numbers."""
 
 MOST, ALL = f"the {SHORTLIST} that matter most", "all layers"
+RANKINGS = ("max", "worst_k", "mean")
+"""Ways to join the groups that make sense for ranking layers, the default first."""
+
 DEFAULT_IMAGES = 60
 DEFAULT_WIDTHS = (2, 4)
 """Two widths measure in under a minute on the demo; the prediction covers all the others."""
@@ -68,13 +73,21 @@ def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
             st.segmented_control(
                 "Layers", [MOST, ALL], default=MOST, required=True, key="sensitivity_shown"
             )
+            st.selectbox(
+                "Matter most to",
+                RANKINGS,
+                format_func=lambda name: REDUCERS[name].title,
+                disabled=st.session_state.get("sensitivity_shown") == ALL,
+                key="sensitivity_ranking",
+                width=280,
+            )
 
 
 def values(maps: Maps, bits: int, measure: str) -> pd.DataFrame:
     """[layer, group, value, ...] with larger = worse, measured or predicted."""
     measured, predicted = maps
     if measure == "predicted":
-        return predicted.layer_frame(bits).rename(columns={"damage": "value"})
+        return predicted.layer_frame(bits).drop(columns="bits")
     return charts.measured_values(measured.frame, bits, measure)
 
 
@@ -82,7 +95,8 @@ def shown_layers(frame: pd.DataFrame, layers: Sequence[str]) -> list[str]:
     """Layers in the heatmap: the shortlist or all, in the network's order."""
     if len(layers) <= SHORTLIST or st.session_state.get("sensitivity_shown") == ALL:
         return [layer for layer in layers if layer in set(frame["layer"])]
-    return charts.shortlist(frame, layers, SHORTLIST)
+    ranking = st.session_state.get("sensitivity_ranking") or RANKINGS[0]
+    return charts.shortlist(frame, layers, SHORTLIST, ranking)
 
 
 def worst_layer(frame: pd.DataFrame, layers: Sequence[str]) -> str:
@@ -99,10 +113,6 @@ def layer_rows(maps: Maps, layer: str, measure: str) -> pd.DataFrame:
         frame = values(maps, bits, measure)
         parts.append(frame[frame["layer"] == layer].assign(bits=bits))
     rows = pd.concat(parts, ignore_index=True)
-    for column in ("low", "high"):
-        if column not in rows:
-            # A prediction has no interval; missing ends draw no arms.
-            rows[column] = float("nan")
     return rows[["bits", "group", "value", "low", "high"]]
 
 
@@ -124,11 +134,23 @@ def reading(measure: str, plan_name: str) -> str:
         "loss": "Each number: rise of the group's mean loss (nats) when this layer alone is "
         "squeezed. It sees small harm before a decision flips.",
         "predicted": "Each number: rise of the group's loss (nats) predicted from the curvature on "
-        "training photographs. The bit plan is made from these.",
+        "training photographs. The bit plan is made from these; the table holds their 95 % "
+        "intervals.",
     }[measure]
     if measure != "predicted":
         text += " Bold: the 95 % interval excludes zero; the others may be chance."
     return text + (f" Right: bits of {escaped(plan_name)}." if plan_name else "")
+
+
+def left_out(case: CaseView, groups: Sequence[str]) -> str:
+    """Which groups of the case are not in the figure, and why; empty where all are."""
+    absent = [group for group in case.groups if group not in groups and group != UNKNOWN]
+    if not absent:
+        return ""
+    return (
+        f"Not shown: {joined(absent)}, without a photograph in the part of the cohort that this "
+        "figure is made from. What squeezing costs there can only be judged afterwards."
+    )
 
 
 def start(case: CaseView) -> None:

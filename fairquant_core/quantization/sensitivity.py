@@ -1,45 +1,117 @@
-"""How much each layer matters to each skin-tone group: predicted by curvature, or measured outright.
+"""How much each layer matters to each skin-tone group: every measure of the catalogue, in one registry.
 
-Both passes look at a classifier in evaluation mode and leave it bit-identical. **Deviation** from the public
-FairQuant code, which sums importance over images in training mode, with one masked backward pass per
-group: here a batch holds one group only, so the cost does not depend on the number of groups, and every
-figure is a mean per image, so a large group does not look more sensitive.
+**Deviation** from the public FairQuant code, which sums importance over images in training mode, with one
+masked backward pass per group: here a batch holds one group only, so the cost does not depend on the number of
+groups, the classifier is looked at in evaluation mode and left bit-identical, and every figure is a mean per
+image, so a large group does not look more sensitive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from fairquant_core.data.batches import normalise
 from fairquant_core.data.skin_tone import UNKNOWN
-from fairquant_core.errors import Cancelled, EvaluationError
-from fairquant_core.models.unchanged import StateUnchanged
+from fairquant_core.errors import EvaluationError
 from fairquant_core.models.zoo import Classifier
-from fairquant_core.quantization.catalogue import MENU
-from fairquant_core.quantization.layers import (
-    QuantisableLayer,
-    original_weight,
-    quantisable_layers,
+from fairquant_core.quantization.catalogue import LEGAL_MENU
+from fairquant_core.quantization.gradient_pass import (
+    FEWEST_BATCHES,
+    GroupSums,
+    PerWeight,
+    Step,
+    Stop,
+    absolute_gradients,
+    cut,
+    group_sums,
+    squared_gradients,
 )
+from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
+from fairquant_core.quantization.measured import as_damage, measured_map
+from fairquant_core.quantization.measures import measure_card, trend
+from fairquant_core.quantization.plan import PRUNED
 from fairquant_core.quantization.quantizer import best_clip, quantise
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.quantization.second_derivatives import hessian_diagonal, twice_differentiable
+from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.quantization.sensitivity_spread import batch_spread
 
 NO_GROUPS = (
     "No image has a known group, so there is nothing to compare. Choose another group column."
 )
-NOT_A_NUMBER = "The classifier's loss on group '{group}' is not a number. Its weights or the images are damaged."
 
-Step = Callable[[int, int], None]
-Stop = Callable[[], bool]
+BATCH_SIZE = 16
+
+Chosen = dict[str, np.ndarray]
+"""Group -> positions of the images that its figures rest on."""
 
 
-def sample_per_group(groups: pd.Series, limit: int, seed: int) -> dict[str, np.ndarray]:
+class Options(TypedDict, total=False):
+    """What every measure takes besides the images.
+
+    Parameters
+    ----------
+    menu : widths in bits; 0 is pruning. By default all of them.
+    batch_size : images per backward pass (measuring has no backward pass and ignores it).
+    seed : of random signs and resampling.
+    progress, cancel : called after each batch; asked before each batch.
+    """
+
+    menu: Sequence[int]
+    batch_size: int
+    seed: int
+    progress: Step | None
+    cancel: Stop | None
+
+
+Measure = Callable[..., SensitivityMap]
+REGISTRY: dict[str, Measure] = {}
+
+
+def measure(name: str) -> Callable[[Measure], Measure]:
+    """Register the function of one card of :data:`fairquant_core.quantization.measures.MEASURES`."""
+    card = measure_card(name)
+
+    def keep(function: Measure) -> Measure:
+        REGISTRY[card.name] = function
+        return function
+
+    return keep
+
+
+def sensitivity_map(
+    name: str,
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """The map of any measure.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`fairquant_core.quantization.measures.MEASURES`.
+    images, labels, chosen
+        Decoded images, class indices, and which positions belong to each group.
+
+    Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
+
+    Raises
+    ------
+    EvaluationError
+        No such measure; or a loss or gradient is not a number (the message names group and layer).
+    """
+    return REGISTRY[measure_card(name).name](classifier, images, labels, chosen, **options)
+
+
+def sample_per_group(groups: pd.Series, limit: int, seed: int) -> Chosen:
     """Positions of at most ``limit`` images of every known group, in ascending order.
 
     Raises
@@ -48,7 +120,7 @@ def sample_per_group(groups: pd.Series, limit: int, seed: int) -> dict[str, np.n
         If no image has a known group.
     """
     generator = np.random.default_rng(seed)
-    chosen: dict[str, np.ndarray] = {}
+    chosen: Chosen = {}
     values = groups.to_numpy()
     for group in sorted(set(values) - {UNKNOWN}):
         positions = np.flatnonzero(values == group)
@@ -60,255 +132,214 @@ def sample_per_group(groups: pd.Series, limit: int, seed: int) -> dict[str, np.n
     return chosen
 
 
+@measure("fisher")
 def fisher_map(
     classifier: Classifier,
     images: np.ndarray,
     labels: np.ndarray,
-    chosen: dict[str, np.ndarray],
-    *,
-    menu: tuple[int, ...] = MENU,
-    batch_size: int = 16,
-    seed: int = 0,
-    progress: Step | None = None,
-    cancel: Stop | None = None,
+    chosen: Chosen,
+    **options: Unpack[Options],
 ) -> SensitivityMap:
     """Predicted rise of every group's loss if an output channel goes to b bits, for every b at once.
 
-    ``D_g(u, b) = 1/2 sum_{w in u} F_g(w) (Q_b(w) - w)^2`` with ``F_g`` the mean squared per-sample gradient.
+    ``D_g(u, b) = 1/2 sum_{w in u} F_g(w) (Q_b(w) - w)^2`` with ``F_g`` the mean squared gradient per image,
+    estimated with random signs at the cost of one ordinary backward pass per batch. A channel of zeros
+    only has no damage at any width.
 
-    Squared per-sample gradients would need one backward pass per image. Instead each batch is weighted with
-    random signs ``e_i``: ``E[(sum_i e_i g_i)^2] = sum_i g_i^2`` exactly, so one ordinary backward pass per
-    batch gives an unbiased estimate.
-
-    Parameters
-    ----------
-    images, labels, chosen
-        Decoded images, class indices, and which positions belong to each group.
-
-    Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
     Units: nats per image.
 
     Source: METHOD 2, HAWQ-style curvature; Fisher as in Theis et al. 2018 (arXiv 1801.05787), eq. 6.
     """
-    fisher = group_fisher(
+    return _curvature("fisher", squared_gradients, classifier, images, labels, chosen, options)
+
+
+@measure("hessian")
+def hessian_map(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """As :func:`fisher_map` with the diagonal of the real Hessian of each group's loss.
+
+    The Hessian's diagonal can be negative, and its estimate more so; a channel whose sum is negative counts
+    as 0. A pass costs several times a Fisher pass, see :data:`second_derivatives.PROBES`.
+
+    Units: nats per image.
+
+    Source: HAWQ-V2 (arXiv 1911.03852). **Deviation**: a diagonal per channel and group instead of one trace per
+    layer over all images.
+    """
+    return _curvature("hessian", hessian_diagonal, classifier, images, labels, chosen, options)
+
+
+@measure("grape")
+def grape_map(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """FairGRAPE importance, the mean over images of ``(w dL/dw)^2``, summed over each output channel.
+
+    It is the importance of pruning: twice the Fisher damage at 0 bits. So it comes from the same pass.
+    """
+    menu = options.pop("menu", LEGAL_MENU)
+    fisher = fisher_map(classifier, images, labels, chosen, menu=LEGAL_MENU, **options)
+    return grape_from_fisher(fisher, menu)
+
+
+def grape_from_fisher(fisher: SensitivityMap, menu: Sequence[int] = LEGAL_MENU) -> SensitivityMap:
+    """The FairGRAPE importance that a Fisher map holds, as damage ``importance * 4^-(b - 2)``.
+
+    Only the order of these damages means something; the widths follow the error model of
+    :func:`fairquant_core.quantization.measures.trend`, pruning included.
+
+    Units: squared nats per image.
+
+    Source: FairGRAPE (Lin et al., arXiv 2207.10888). **Deviation**: squares are taken per image and averaged, not
+    of a batch's gradient, so the importance does not depend on the batch size.
+    """
+    pruned = fisher.menu.index(PRUNED)
+    steps = 2 * trend(menu)
+    return replace(
+        fisher,
+        measure="grape",
+        menu=tuple(menu),
+        damage=fisher.damage[:, :, [pruned]] * steps,
+        spread=None if fisher.spread is None else fisher.spread[..., [pruned]] * steps,
+    )
+
+
+@measure("gradient")
+def gradient_map(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """Mean ``|dL/dw|`` over batches, summed over each output channel, as damage ``importance * 4^-(b - 2)``.
+
+    ``dL/dw`` is the gradient of a batch's mean loss, as in the public FairQuant code: gradients of single images
+    cancel before the absolute value is taken, the less the smaller the batch. Therefore every group's
+    batches have the same size here, an eighth of the smallest group if that is less than a batch.
+    Only the order of the damages means something.
+
+    Units: nats per unit of weight.
+
+    Source: FairQuant (arXiv 2602.23192), default importance of its code.
+    """
+    menu = tuple(options.get("menu", LEGAL_MENU))
+    layers = quantisable_layers(classifier.model)
+    ones = [torch.ones(layer.channels, 1, layer.weights_per_channel) for layer in layers]
+    smallest = min(map(len, chosen.values()))
+    size = min(options.get("batch_size", BATCH_SIZE), max(1, smallest // FEWEST_BATCHES))
+    batches = {group: cut(positions, size, fewest=1) for group, positions in chosen.items()}
+    sums = group_sums(
+        classifier,
+        images,
+        labels,
+        batches,
+        absolute_gradients,
+        ones,
+        progress=options.get("progress"),
+        cancel=options.get("cancel"),
+    )
+    return _assembled("gradient", layers, chosen, menu, sums, options, trend(menu))
+
+
+@measure("measured")
+def measured_damage(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """Real rise of each group's loss with one layer alone at a width; whole layers, one pass per width.
+
+    Units: nats per image; a gain counts as 0.
+    """
+    measured = measured_map(
         classifier,
         images,
         labels,
         chosen,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-        cancel=cancel,
+        bits=options.get("menu", LEGAL_MENU),
+        seed=options.get("seed", 0),
+        progress=options.get("progress"),
+        cancel=options.get("cancel"),
     )
-    layers = quantisable_layers(classifier.model)
-    damage = [_layer_damage(layer, fisher, menu) for layer in layers]
-    return SensitivityMap(
-        measure="fisher",
-        groups=tuple(chosen),
-        images={group: len(positions) for group, positions in chosen.items()},
-        menu=tuple(menu),
-        layers=tuple(layer.name for layer in layers),
-        weights=np.concatenate(
-            [np.full(layer.channels, layer.weights_per_channel, np.int64) for layer in layers]
-        ),
-        layer_index=np.concatenate(
-            [np.full(layer.channels, index) for index, layer in enumerate(layers)]
-        ),
-        damage=np.concatenate(damage, axis=1).astype(np.float32),
-    )
+    return as_damage(measured, classifier)
 
 
-def group_fisher(
+def _curvature(
+    name: str,
+    per_weight: PerWeight,
     classifier: Classifier,
     images: np.ndarray,
     labels: np.ndarray,
-    chosen: dict[str, np.ndarray],
-    *,
-    batch_size: int = 16,
-    seed: int = 0,
-    progress: Step | None = None,
-    cancel: Stop | None = None,
-) -> dict[str, dict[str, Tensor]]:
-    """Per group and layer, the mean squared per-sample gradient of each weight (signed-batch estimate).
-
-    Shapes: each tensor (C, K).
-    """
-    model = classifier.model
-    layers = quantisable_layers(model)
-    weights: list[Tensor] = [original_weight(layer.module) for layer in layers]
-    generator = torch.Generator().manual_seed(seed)
-    steps = sum(-(-len(positions) // batch_size) for positions in chosen.values())
-    done = 0
-    result: dict[str, dict[str, Tensor]] = {}
-    with StateUnchanged(model):
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        for weight in weights:
-            weight.requires_grad_(True)
-        for group, positions in chosen.items():
-            sums = [torch.zeros_like(weight) for weight in weights]
-            for batch in _batches(positions, batch_size):
-                _check(cancel)
-                logits = model(normalise(images[batch], classifier.preprocessing))
-                target = torch.as_tensor(labels[batch], dtype=torch.long)
-                losses = functional.cross_entropy(logits.float(), target, reduction="none")
-                signs = torch.randint(0, 2, losses.shape, generator=generator) * 2 - 1
-                gradients = torch.autograd.grad((signs * losses).sum(), weights)
-                if not bool(torch.isfinite(losses).all()):
-                    raise EvaluationError(NOT_A_NUMBER.format(group=group))
-                for total, gradient in zip(sums, gradients, strict=True):
-                    total.addcmul_(gradient, gradient)
-                done += 1
-                if progress:
-                    progress(done, steps)
-            result[group] = {
-                layer.name: total.div_(len(positions)).flatten(1)
-                for layer, total in zip(layers, sums, strict=True)
-            }
-    return result
+    chosen: Chosen,
+    options: Options,
+) -> SensitivityMap:
+    menu = tuple(options.get("menu", LEGAL_MENU))
+    layers = quantisable_layers(classifier.model)
+    size = options.get("batch_size", BATCH_SIZE)
+    sums = group_sums(
+        classifier,
+        images,
+        labels,
+        {group: cut(positions, size) for group, positions in chosen.items()},
+        per_weight,
+        [_half_squared_errors(layer, menu) for layer in layers],
+        seed=options.get("seed", 0),
+        within=twice_differentiable() if per_weight is hessian_diagonal else None,
+        progress=options.get("progress"),
+        cancel=options.get("cancel"),
+    )
+    return _assembled(name, layers, chosen, menu, sums, options)
 
 
 @torch.no_grad()
-def _layer_damage(
-    layer: QuantisableLayer, fisher: dict[str, dict[str, Tensor]], menu: tuple[int, ...]
-) -> np.ndarray:
-    """Shapes: (groups, channels, widths)."""
+def _half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor:
+    """``1/2 (Q_b(w) - w)^2`` of every weight at every width, kept for the whole pass. Shapes: (C, B, K)."""
     weight = layer.weight().detach()
-    damage = torch.empty(len(fisher), layer.channels, len(menu))
+    errors = torch.empty(layer.channels, len(menu), layer.weights_per_channel)
     for column, width in enumerate(menu):
+        if width == PRUNED:
+            errors[:, column] = 0.5 * weight.square()
+            continue
         bits = torch.full((layer.channels, 1), float(width))
         codes, scale = quantise(weight, best_clip(weight, bits), bits)
-        squared = codes.mul_(scale).sub_(weight).square_()
-        for row, by_layer in enumerate(fisher.values()):
-            damage[row, :, column] = 0.5 * torch.linalg.vecdot(by_layer[layer.name], squared, dim=1)
-    return damage.numpy()
+        errors[:, column] = codes.mul_(scale).sub_(weight).square_().mul_(0.5)
+    return errors
 
 
-def measured_map(
-    classifier: Classifier,
-    images: np.ndarray,
-    labels: np.ndarray,
-    chosen: dict[str, np.ndarray],
-    *,
-    bits: tuple[int, ...] = (4,),
-    batch_size: int = 64,
-    resamples: int = 1000,
-    seed: int = 0,
-    progress: Step | None = None,
-    cancel: Stop | None = None,
-) -> MeasuredMap:
-    """Round one layer alone to b bits and watch every group: the real change of loss and accuracy.
-
-    Forward passes only. The intervals are 95 % bootstrap intervals over the images of the group; the same
-    images are used before and after, so the change is paired.
-
-    Shapes: as in :func:`fisher_map`. Units: nats per image; accuracy as a fraction, negative = worse.
-    """
-    model = classifier.model
-    layers = quantisable_layers(model)
-    positions = np.concatenate(list(chosen.values()))
-    members = np.repeat(np.arange(len(chosen)), [len(where) for where in chosen.values()])
-    pixels, target = images[positions], torch.as_tensor(labels[positions], dtype=torch.long)
-    resampler = _resampling_weights(members, len(chosen), resamples, seed)
-    rows: list[dict[str, object]] = []
-    steps, done = len(layers) * len(bits), 0
-    with StateUnchanged(model), torch.no_grad():
-        loss_before, right_before = _losses(classifier, pixels, target, batch_size)
-        for index, group in enumerate(chosen):
-            if not np.isfinite(loss_before[members == index]).all():
-                raise EvaluationError(NOT_A_NUMBER.format(group=group))
-        for layer in layers:
-            for width in bits:
-                _check(cancel)
-                with _rounded(layer, width):
-                    loss, right = _losses(classifier, pixels, target, batch_size)
-                rows += _group_rows(
-                    layer.name,
-                    width,
-                    list(chosen),
-                    members,
-                    np.stack([loss - loss_before, right.astype(float) - right_before]),
-                    resampler,
-                )
-                done += 1
-                if progress:
-                    progress(done, steps)
-    return MeasuredMap(pd.DataFrame(rows))
-
-
-class _rounded:  # noqa: N801 - reads as a verb in "with _rounded(layer, 4):"
-    """One layer rounded to a width inside the block; its very weight is put back afterwards."""
-
-    def __init__(self, layer: QuantisableLayer, width: int) -> None:
-        self.parameter: nn.Parameter = layer.module.weight  # type: ignore[assignment]
-        weight = layer.weight().detach()
-        bits = torch.full((layer.channels, 1), float(width))
-        codes, scale = quantise(weight, best_clip(weight, bits), bits)
-        self.rounded = (codes * scale).view_as(self.parameter)
-
-    def __enter__(self) -> None:
-        self.before = self.parameter.data
-        self.parameter.data = self.rounded
-
-    def __exit__(self, *_: object) -> None:
-        self.parameter.data = self.before
-
-
-def _losses(
-    classifier: Classifier, pixels: np.ndarray, target: Tensor, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    losses, right = [], []
-    for batch in _batches(np.arange(len(pixels)), batch_size):
-        logits = classifier.model(normalise(pixels[batch], classifier.preprocessing)).float()
-        losses.append(functional.cross_entropy(logits, target[batch], reduction="none").numpy())
-        right.append((logits.argmax(1) == target[batch]).numpy())
-    return np.concatenate(losses), np.concatenate(right)
-
-
-def _resampling_weights(
-    members: np.ndarray, groups: int, resamples: int, seed: int
-) -> list[np.ndarray]:
-    """Per group, how often each of its images is drawn in each resample, as shares. Shapes: (R, n)."""
-    generator = np.random.default_rng(seed)
-    sizes = np.bincount(members, minlength=groups)
-    return [generator.multinomial(n, np.full(n, 1 / n), size=resamples) / n for n in sizes]
-
-
-def _group_rows(
-    layer: str,
-    width: int,
-    groups: list[str],
-    members: np.ndarray,
-    change: np.ndarray,
-    resampler: list[np.ndarray],
-) -> list[dict[str, object]]:
-    rows = []
-    for index, group in enumerate(groups):
-        own = change[:, members == index]
-        low, high = np.quantile(resampler[index] @ own.T, [0.025, 0.975], axis=0)
-        loss, accuracy = own.mean(axis=1)
-        rows.append(
-            {
-                "layer": layer,
-                "bits": width,
-                "group": group,
-                "n": own.shape[1],
-                "loss_change": loss,
-                "loss_low": low[0],
-                "loss_high": high[0],
-                "accuracy_change": accuracy,
-                "accuracy_low": low[1],
-                "accuracy_high": high[1],
-            }
-        )
-    return rows
-
-
-def _batches(positions: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]
-
-
-def _check(cancel: Stop | None) -> None:
-    if cancel and cancel():
-        raise Cancelled("Cancelled while measuring the sensitivity of the layers.")
+def _assembled(
+    name: str,
+    layers: list[QuantisableLayer],
+    chosen: Chosen,
+    menu: tuple[int, ...],
+    sums: dict[str, GroupSums],
+    options: Options,
+    steps: np.ndarray | float = 1.0,
+) -> SensitivityMap:
+    """The map from the sums of each group; ``steps`` (B,) spreads an importance over the widths."""
+    channels = [layer.channels for layer in layers]
+    damage = [group.channels / group.sizes.sum() * steps for group in sums.values()]
+    seed = options.get("seed", 0)
+    spread = [batch_spread(group.layers, group.sizes, seed=seed) * steps for group in sums.values()]
+    return SensitivityMap(
+        measure=name,
+        groups=tuple(chosen),
+        images={group: len(positions) for group, positions in chosen.items()},
+        menu=menu,
+        layers=tuple(layer.name for layer in layers),
+        weights=np.repeat([layer.weights_per_channel for layer in layers], channels),
+        layer_index=np.repeat(np.arange(len(layers)), channels),
+        damage=np.stack(damage).clip(min=0.0),
+        spread=np.stack(spread, axis=1),
+    )

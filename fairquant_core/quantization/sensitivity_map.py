@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +15,25 @@ import pandas as pd
 
 from fairquant_core.errors import EvaluationError
 from fairquant_core.files import atomic_path
-from fairquant_core.quantization.plan import LEGAL_WIDTHS
+from fairquant_core.quantization.plan import PRUNED
+from fairquant_core.quantization.reducers import HALF, REDUCERS, reduce_groups
+from fairquant_core.quantization.sensitivity_checks import (
+    MEASURED_COLUMNS,
+    check_map,
+    check_measured,
+    quoted,
+)
+
+__all__ = ["MEASURED_COLUMNS", "MeasuredMap", "SensitivityMap", "monotone_in_bits"]
 
 FORMAT = "fairquant-sensitivity"
 VERSION = 1
+
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a damaged .npz file can end in."""
 
 
 def monotone_in_bits(damage: np.ndarray) -> np.ndarray:
@@ -57,7 +73,10 @@ class SensitivityMap:
     layers : layer names, in the classifier's order.
     weights : (U,) int64, weights per unit.
     layer_index : (U,) int64, which layer a unit belongs to.
-    damage : (G, U, B) float32, at least 0. Units: loss (nats for cross-entropy), mean per image.
+    damage : (G, U, B) float32, at least 0. Units: those of the measure's card; for measures that
+        predict loss nats, mean per image.
+    spread : (2, G, L, B) float32 or None: how far below and above a layer's damage its 95 % interval
+        reaches; not a number where it is not estimable. Units: as the damage.
 
     Raises
     ------
@@ -73,6 +92,7 @@ class SensitivityMap:
     weights: np.ndarray
     layer_index: np.ndarray
     damage: np.ndarray
+    spread: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))
@@ -82,9 +102,9 @@ class SensitivityMap:
         for name, kind in (("weights", np.int64), ("layer_index", np.int64)):
             object.__setattr__(self, name, np.asarray(getattr(self, name)).astype(kind))
         object.__setattr__(self, "damage", np.asarray(self.damage, dtype=np.float32))
-        self._check_names()
-        self._check_units()
-        self._check_damage()
+        if self.spread is not None:
+            object.__setattr__(self, "spread", np.asarray(self.spread, dtype=np.float32))
+        check_map(self)
 
     @property
     def units(self) -> int:
@@ -98,8 +118,17 @@ class SensitivityMap:
 
     @cached_property
     def monotone_damage(self) -> np.ndarray:
-        """Damage as allocation and predictions use it, monotone in bits: (G, U, B) float64."""
-        return monotone_in_bits(self.damage)
+        """Damage as allocation and predictions use it, monotone in bits: (G, U, B) float64.
+
+        The widths do not depend on whether the menu holds pruning; a pruned unit is taken to cost at
+        least what it costs at the narrowest width.
+        """
+        widths = int(self.menu[0] == PRUNED and len(self.menu) > 1)
+        damage = monotone_in_bits(self.damage[..., widths:])
+        if not widths:
+            return damage
+        pruned = np.maximum(self.damage[..., :1], damage[..., :1])
+        return np.concatenate([pruned, damage], axis=-1)
 
     def by_layer(self) -> SensitivityMap:
         """Return the map whose units are whole layers: damages and weights summed."""
@@ -116,8 +145,7 @@ class SensitivityMap:
         absent = [group for group in groups if group not in self.groups]
         if absent:
             raise EvaluationError(
-                f"The sensitivity map has no group {_quoted(absent)}; "
-                f"it has {_quoted(self.groups)}."
+                f"The sensitivity map has no group {quoted(absent)}; it has {quoted(self.groups)}."
             )
         rows = [self.groups.index(group) for group in groups]
         return replace(
@@ -125,24 +153,57 @@ class SensitivityMap:
             groups=tuple(groups),
             images={group: self.images[group] for group in groups},
             damage=self.damage[rows],
+            spread=None if self.spread is None else self.spread[:, rows],
+        )
+
+    def reduced(self, how: str, *, alpha: float = HALF) -> SensitivityMap:
+        """Return the map with all groups joined into one, named after the way they were joined.
+
+        Parameters
+        ----------
+        how, alpha : see :func:`fairquant_core.quantization.reducers.reduce_groups`.
+        """
+        narrowest = next((k for k, bits in enumerate(self.menu) if bits != PRUNED), 0)
+        damage = self.monotone_damage
+        totals = damage[:, :, narrowest].sum(axis=1)
+        joined = reduce_groups(how, damage, self.weights, totals, alpha)
+        title = REDUCERS[how].title
+        return replace(
+            self,
+            groups=(title,),
+            images={title: sum(self.images.values())},
+            damage=joined[None],
+            spread=None,
         )
 
     def layer_frame(self, bits: int) -> pd.DataFrame:
-        """Return one row per layer and group: the damage of that whole layer at ``bits``.
+        """Return one row per layer and group: what that whole layer costs at ``bits``.
 
         Returns
         -------
-        DataFrame with columns layer, group, damage.
+        DataFrame with columns layer, bits, group, value, low, high, n; the ends of the 95 % interval are
+        missing where they are not estimable.
         """
         column = self._columns(np.array([bits]))[0]
-        layered = self.by_layer().monotone_damage[:, :, column]
+        value = self.by_layer().monotone_damage[:, :, column]
+        below, above = np.full((2, *value.shape), np.nan)
+        if self.spread is not None:
+            below, above = self.spread[..., column]
         return pd.DataFrame(
             {
                 "layer": np.repeat(self.layers, len(self.groups)),
+                "bits": bits,
                 "group": np.tile(self.groups, len(self.layers)),
-                "damage": layered.T.ravel(),
+                "value": value.T.ravel(),
+                "low": np.maximum(value - below, 0).T.ravel(),
+                "high": (value + above).T.ravel(),
+                "n": np.tile([self.images[group] for group in self.groups], len(self.layers)),
             }
         )
+
+    def frame(self) -> pd.DataFrame:
+        """Return :meth:`layer_frame` of every width, one below the other."""
+        return pd.concat([self.layer_frame(bits) for bits in self.menu], ignore_index=True)
 
     def predicted(self, widths: np.ndarray) -> dict[str, float]:
         """Return the predicted rise of each group's loss when every unit has its own width.
@@ -168,13 +229,12 @@ class SensitivityMap:
             "menu": self.menu,
             "layers": self.layers,
         }
+        arrays = {name: getattr(self, name) for name in ("weights", "layer_index", "damage")}
+        if self.spread is not None:
+            arrays["spread"] = self.spread
         with atomic_path(path) as part, part.open("wb") as handle:
             np.savez_compressed(
-                handle,
-                header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-                weights=self.weights,
-                layer_index=self.layer_index,
-                damage=self.damage,
+                handle, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), **arrays
             )
 
     @classmethod
@@ -194,8 +254,9 @@ class SensitivityMap:
                     content["weights"],
                     content["layer_index"],
                     content["damage"],
+                    content.get("spread"),
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise EvaluationError(
                 f"{path} cannot be read as a sensitivity map: {error}. Measure it again."
             ) from error
@@ -210,75 +271,6 @@ class SensitivityMap:
                 f"({', '.join(map(str, self.menu))})."
             )
         return columns
-
-    def _check_names(self) -> None:
-        if not self.groups or not self.layers:
-            raise EvaluationError("A sensitivity map needs at least one group and one layer.")
-        if len(set(self.groups)) < len(self.groups) or len(set(self.layers)) < len(self.layers):
-            raise EvaluationError("Groups and layers of a sensitivity map must be named once each.")
-        empty = [group for group in self.groups if self.images[group] < 1]
-        if empty:
-            raise EvaluationError(
-                f"No image of group {_quoted(empty)} was measured; "
-                "leave the group out or add images."
-            )
-        rising = list(self.menu) == sorted(set(self.menu))
-        if not self.menu or not rising or not set(self.menu) <= set(LEGAL_WIDTHS):
-            raise EvaluationError(
-                f"The menu {self.menu} must be rising widths out of {LEGAL_WIDTHS}."
-            )
-
-    def _check_units(self) -> None:
-        index, count = self.layer_index, len(self.layers)
-        if self.weights.ndim != 1 or self.weights.shape != index.shape:
-            raise EvaluationError(
-                f"Weights {self.weights.shape} and layer index {index.shape} must be "
-                "one number per unit."
-            )
-        if not np.array_equal(np.unique(index), np.arange(count)) or (np.diff(index) < 0).any():
-            raise EvaluationError(
-                f"The layer index must rise from 0 to {count - 1}, "
-                "every layer with at least one unit."
-            )
-        if (self.weights < 1).any():
-            unit = int(np.argmax(self.weights < 1))
-            raise EvaluationError(
-                f"Unit {unit} of layer '{self.layers[index[unit]]}' has no weight."
-            )
-
-    def _check_damage(self) -> None:
-        expected = (len(self.groups), len(self.weights), len(self.menu))
-        if self.damage.shape != expected:
-            raise EvaluationError(
-                f"Damage has shape {self.damage.shape}; groups, units and widths make {expected}."
-            )
-        wrong = ~(np.isfinite(self.damage) & (self.damage >= 0))
-        if wrong.any():
-            group, unit, column = np.argwhere(wrong)[0]
-            raise EvaluationError(
-                f"Damage of layer '{self.layers[self.layer_index[unit]]}' (unit {unit}) at "
-                f"{self.menu[column]} bits for group '{self.groups[group]}' is "
-                f"{self.damage[group, unit, column]}; it must be a number of at least 0. "
-                "Check the classifier for weights that are not numbers."
-            )
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-MEASURED_COLUMNS = (
-    "layer",
-    "bits",
-    "group",
-    "n",
-    "loss_change",
-    "loss_low",
-    "loss_high",
-    "accuracy_change",
-    "accuracy_low",
-    "accuracy_high",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,33 +292,9 @@ class MeasuredMap:
     def __post_init__(self) -> None:
         absent = [name for name in MEASURED_COLUMNS if name not in self.frame.columns]
         if absent:
-            raise EvaluationError(f"The measured map lacks the columns {_quoted(absent)}.")
+            raise EvaluationError(f"The measured map lacks the columns {quoted(absent)}.")
         frame = self.frame.loc[:, list(MEASURED_COLUMNS)].reset_index(drop=True)
-        if frame.empty:
-            raise EvaluationError("The measured map holds no row; measure at least one layer.")
-        whole = pd.api.types.is_integer_dtype(frame["bits"])
-        if not whole or not frame["bits"].isin(LEGAL_WIDTHS).all():
-            raise EvaluationError(
-                f"Column 'bits' of the measured map must be out of {LEGAL_WIDTHS}."
-            )
-        for name in ("n", "loss_change", "accuracy_change"):
-            wrong = ~np.isfinite(frame[name].to_numpy(dtype=float))
-            if wrong.any():
-                raise EvaluationError(
-                    f"Measured map: {_row(frame, wrong)}: {name} is not a number."
-                )
-        empty = (frame["n"] < 1).to_numpy()
-        if empty.any():
-            raise EvaluationError(f"Measured map: {_row(frame, empty)} rests on no image.")
-        twice = frame.duplicated(["layer", "bits", "group"]).to_numpy()
-        if twice.any():
-            raise EvaluationError(f"Measured map: {_row(frame, twice)} is there twice.")
-        for kind in ("loss", "accuracy"):
-            crossed = (frame[f"{kind}_low"] > frame[f"{kind}_high"]).to_numpy()
-            if crossed.any():
-                raise EvaluationError(
-                    f"Measured map: {_row(frame, crossed)}: {kind}_low > {kind}_high."
-                )
+        check_measured(frame)
         object.__setattr__(self, "frame", frame)
 
     @property
@@ -347,21 +315,15 @@ class MeasuredMap:
     def save(self, path: Path) -> None:
         """Write one parquet file."""
         with atomic_path(path) as part:
-            self.frame.to_parquet(part, index=False)
+            self.frame.to_parquet(part, index=False, write_page_checksum=True)
 
     @classmethod
     def load(cls, path: Path) -> MeasuredMap:
         """Read what :meth:`save` wrote; raises EvaluationError when it is something else."""
         try:
-            frame = pd.read_parquet(path)
+            frame = pd.read_parquet(path, page_checksum_verification=True)
         except (OSError, ValueError) as error:  # pyarrow's errors derive from ValueError
             raise EvaluationError(
                 f"{path} cannot be read as a measured map: {error}. Measure it again."
             ) from error
         return cls(frame)
-
-
-def _row(frame: pd.DataFrame, where: np.ndarray) -> str:
-    """Name the first row concerned by what it stands for."""
-    row = frame.loc[int(np.argmax(where))]
-    return f"layer '{row['layer']}', {row['bits']} bits, group '{row['group']}'"

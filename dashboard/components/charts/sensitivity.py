@@ -19,6 +19,7 @@ from dashboard.components.charts.palette import (
     group_styles,
 )
 from dashboard.components.words import nats, points
+from fairquant_core.quantization.reducers import reduce_groups
 
 MEASURES = {
     "accuracy": "Points of accuracy lost",
@@ -67,10 +68,21 @@ def measured_values(frame: pd.DataFrame, bits: int, measure: str) -> pd.DataFram
     ).reset_index(drop=True)
 
 
-def shortlist(values: pd.DataFrame, layers: Sequence[str], count: int) -> list[str]:
-    """Return the layers that cost some group most, in the network's order."""
-    worst = values[values["group"] != "unknown"].groupby("layer")["value"].max()
-    top = set(worst.sort_values(ascending=False).head(count).index)
+def shortlist(
+    values: pd.DataFrame, layers: Sequence[str], count: int, how: str = "max"
+) -> list[str]:
+    """Return the layers that matter most, in the network's order.
+
+    Parameters
+    ----------
+    how : how the groups are joined to rank the layers, a key of `REDUCERS`.
+    """
+    known = values[values["group"] != "unknown"]
+    table = known.pivot(index="group", columns="layer", values="value").fillna(0.0)
+    damage = table.to_numpy(dtype=float)[:, :, None]
+    weights, totals = np.ones(damage.shape[1]), damage.sum(axis=(1, 2))
+    joined = pd.Series(reduce_groups(how, damage, weights, totals)[:, 0], table.columns)
+    top = set(joined.sort_values(ascending=False).head(count).index)
     return [layer for layer in layers if layer in top]
 
 
@@ -116,13 +128,18 @@ def heatmap(
             xgap=2,
             ygap=2,
             colorbar={"title": {"text": AXIS_TITLES[measure], "side": "right"}, "thickness": 12},
-            hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
+            customdata=_intervals(values, layers, groups, scale),
+            hovertemplate="%{y}<br>%{x}: %{z:.3f}%{customdata}<extra></extra>",
         ),
         row=1,
         col=1,
     )
-    bold = certain_cells(values).reindex(index=list(layers), columns=list(groups))
-    _number_cells(figure, grid, bold.eq(True).to_numpy(), groups, labels, (low, reach), measure)
+    # A prediction is above zero by construction: there is nothing to be certain about.
+    bold = np.zeros(grid.shape, dtype=bool)
+    if measure != "predicted":
+        certain = certain_cells(values).reindex(index=list(layers), columns=list(groups))
+        bold = certain.eq(True).to_numpy()
+    _number_cells(figure, grid, bold, groups, labels, (low, reach), measure)
     if plan is not None:
         _bit_strip(figure, plan, layers, labels)
     framed(figure, 110 + ROW_HEIGHT * len(labels), margin={"l": 8, "r": 8, "t": 30, "b": 8})
@@ -132,11 +149,26 @@ def heatmap(
 
 
 def certain_cells(values: pd.DataFrame) -> pd.DataFrame:
-    """Layer x group table: whether the measured interval excludes zero (never for predictions)."""
+    """Layer x group table: whether the measured interval excludes zero."""
     certain = pd.Series(False, index=values.index)
     if {"low", "high"} <= set(values.columns):
         certain = (values["low"] > 0) | (values["high"] < 0)
     return values.assign(certain=certain).pivot(index="layer", columns="group", values="certain")
+
+
+def _intervals(
+    values: pd.DataFrame, layers: Sequence[str], groups: Sequence[str], scale: float
+) -> list[list[str]]:
+    """Hover text with the 95 % interval of each cell, empty where there is none."""
+    if not {"low", "high"} <= set(values.columns):
+        return [[""] * len(groups) for _ in layers]
+    ends = values.set_index(["layer", "group"])[["low", "high"]] * scale
+    ends = ends.reindex(pd.MultiIndex.from_product([layers, groups]))
+    words = [
+        "" if np.isnan(low) or np.isnan(high) else f"<br>95 %: {low:.3f} to {high:.3f}"
+        for low, high in ends.to_numpy(dtype=float)
+    ]
+    return [words[row : row + len(groups)] for row in range(0, len(words), len(groups))]
 
 
 def _number_cells(
@@ -207,7 +239,7 @@ def _bit_strip(
 
 
 def layer_curve(rows: pd.DataFrame, groups: Sequence[str], measure: str) -> go.Figure:
-    """What one layer costs each group over the widths, with intervals where they were measured.
+    """What one layer costs each group over the widths, with intervals where there are any.
 
     Parameters
     ----------

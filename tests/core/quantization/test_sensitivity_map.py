@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fairquant_core.errors import EvaluationError
+from fairquant_core.quantization.reducers import REDUCERS
 from fairquant_core.quantization.sensitivity_map import (
     MeasuredMap,
     SensitivityMap,
@@ -71,11 +72,45 @@ def test_predicted_never_rises_with_bits_even_where_the_estimate_is_noisy() -> N
 def test_layer_frame_has_a_row_per_layer_and_group() -> None:
     sensitivity = small_map()
     frame = sensitivity.layer_frame(4)
-    assert frame.columns.tolist() == ["layer", "group", "damage"]
-    cell = frame.set_index(["layer", "group"]).loc[("head", "FST V-VI"), "damage"]
-    assert cell == pytest.approx(sensitivity.damage[1, 3:, 1].sum(), rel=1e-6)
+    assert frame.columns.tolist() == ["layer", "bits", "group", "value", "low", "high", "n"]
+    row = frame.set_index(["layer", "group"]).loc[("head", "FST V-VI")]
+    assert row["value"] == pytest.approx(sensitivity.damage[1, 3:, 1].sum(), rel=1e-6)
+    assert row["n"] == 12
+    assert np.isnan(row["low"]) and np.isnan(row["high"]), "a map without spread has no interval"
     with pytest.raises(EvaluationError, match="5 bits is not in"):
         sensitivity.layer_frame(5)
+
+
+def test_spread_becomes_the_interval_of_each_layer_and_group() -> None:
+    spread = np.full((2, 2, 2, 3), 0.25)
+    spread[0, 1, 1, 1] = 100.0
+    spread[1, 1, 1, 1] = 0.5
+    frame = small_map(spread=spread).frame()
+    assert len(frame) == 2 * 2 * 3
+    row = frame.set_index(["bits", "layer", "group"]).loc[(4, "head", "FST V-VI")]
+    assert row["low"] == 0.0, "a predicted rise is never below zero"
+    assert row["high"] == pytest.approx(row["value"] + 0.5)
+    only = small_map(spread=spread).restrict(["FST V-VI"]).layer_frame(4)
+    assert only["high"].to_numpy()[1] == pytest.approx(row["high"])
+
+
+def test_pruning_in_the_menu_does_not_move_the_widths() -> None:
+    plain = small_map(damage=np.random.default_rng(5).random((2, 5, 3)))
+    pruned = np.random.default_rng(6).random((2, 5, 1))
+    both = small_map(menu=(0, 2, 4, 8), damage=np.concatenate([pruned, plain.damage], axis=2))
+    np.testing.assert_array_equal(both.monotone_damage[..., 1:], plain.monotone_damage)
+    assert (np.diff(both.monotone_damage, axis=-1) <= 0).all()
+    np.testing.assert_allclose(both.by_layer().monotone_damage, both.by_layer().damage, rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", sorted(REDUCERS))
+def test_reduced_map_is_a_map_of_one_group(how: str) -> None:
+    reduced = small_map(spread=np.zeros((2, 2, 2, 3))).reduced(how)
+    assert reduced.groups == (REDUCERS[how].title,)
+    assert reduced.images == {REDUCERS[how].title: 52}
+    assert reduced.damage.shape == (1, 5, 3)
+    assert reduced.spread is None and reduced.measure == "fisher"
+    assert reduced.by_layer().damage.shape == (1, 2, 3)
 
 
 def test_restrict_keeps_order_asked_for() -> None:
@@ -86,13 +121,14 @@ def test_restrict_keeps_order_asked_for() -> None:
         small_map().restrict(["FST VI"])
 
 
-def test_save_and_load_are_exact(tmp_path: Path) -> None:
-    sensitivity = small_map()
+@pytest.mark.parametrize("spread", [None, np.random.default_rng(1).random((2, 2, 2, 3))])
+def test_save_and_load_are_exact(tmp_path: Path, spread: np.ndarray | None) -> None:
+    sensitivity = small_map(spread=spread)
     sensitivity.save(tmp_path / "map.npz")
     again = SensitivityMap.load(tmp_path / "map.npz")
     for name in ("measure", "groups", "images", "menu", "layers"):
         assert getattr(again, name) == getattr(sensitivity, name)
-    for name in ("weights", "layer_index", "damage"):
+    for name in ("weights", "layer_index", "damage", "spread"):
         np.testing.assert_array_equal(getattr(again, name), getattr(sensitivity, name))
     assert [path.name for path in tmp_path.iterdir()] == ["map.npz"]
 
@@ -105,6 +141,23 @@ def test_a_damaged_file_is_an_evaluation_error(tmp_path: Path) -> None:
         SensitivityMap.load(path)
     with pytest.raises(EvaluationError, match="cannot be read"):
         SensitivityMap.load(tmp_path / "absent.npz")
+
+
+def test_no_flipped_byte_changes_a_figure(tmp_path: Path) -> None:
+    sensitivity = small_map()
+    path = tmp_path / "map.npz"
+    sensitivity.save(path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            again = SensitivityMap.load(path)
+        except EvaluationError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(again.damage, sensitivity.damage)
+    assert refused > 20
 
 
 def spoilt(value: float) -> np.ndarray:
@@ -129,6 +182,8 @@ def spoilt(value: float) -> np.ndarray:
         ({"weights": np.array([9, 9, 9, 20, 0])}, "Unit 4 of layer 'head' has no weight"),
         ({"layer_index": np.array([0, 1, 0, 1, 1])}, "must rise from 0 to 1"),
         ({"layer_index": np.zeros(5, dtype=int)}, "must rise from 0 to 1"),
+        ({"spread": np.zeros((2, 2, 5, 3))}, r"\(2, 2, 2, 3\)"),
+        ({"spread": np.full((2, 2, 2, 3), -1.0)}, "negative distance"),
     ],
 )
 def test_bad_maps_are_refused(changes: dict, message: str) -> None:
@@ -186,3 +241,12 @@ def test_a_damaged_measured_file_is_an_evaluation_error(tmp_path: Path) -> None:
     path.write_bytes(b"not parquet")
     with pytest.raises(EvaluationError, match="cannot be read as a measured map"):
         MeasuredMap.load(path)
+    MeasuredMap(measured()).save(path)
+    whole = path.read_bytes()
+    for place in (60, 200, len(whole) // 3, len(whole) - 6):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            again = MeasuredMap.load(path)
+        except EvaluationError:
+            continue
+        pd.testing.assert_frame_equal(again.frame, measured())
