@@ -2,7 +2,10 @@
 
 Per quantised layer: ``<layer>.weight.packed`` (uint8 stream, :mod:`packing`),
 ``<layer>.weight.scale`` (float32 per channel) and ``<layer>.weight.bits`` (uint8 per channel). All
-other entries of the state dict (biases, norms, buffers) are kept as they are. The metadata key
+other entries of the state dict (biases, norms, buffers) are kept as they are; where activations are
+rounded too these are ``<layer>.input_scale`` (float32) and ``<layer>.input_zero_point`` (uint8). So the
+size is that of :meth:`BitPlan.packed_bytes`, plus the buffers of whole numbers, plus the header of
+safetensors, which names every tensor and holds the description. The metadata key
 "fairquant" holds a JSON description with a SHA-256 over itself and all tensors. Nothing in the file
 is executed.
 """
@@ -32,10 +35,13 @@ from fairquant_core.export.packing import pack_codes, unpack_codes
 from fairquant_core.files import atomic_path
 from fairquant_core.models.checkpoint import (
     METADATA_KEY,
+    VERSION,
     describe,
+    file_version,
     read_description,
     register_format,
 )
+from fairquant_core.models.rounded_inputs import restore_rounding
 from fairquant_core.models.weights_file import fill, read_tensors
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.compressed import Compressed
@@ -43,7 +49,6 @@ from fairquant_core.quantization.layers import kept_parameters
 from fairquant_core.quantization.plan import BitPlan
 
 FORMAT = "fairquant-packed"
-VERSION = 1
 
 NOT_THE_WEIGHTS = (
     "Layer '{layer}': codes times scales are not the classifier's weights, so the file would hold "
@@ -73,7 +78,7 @@ def save_packed(compressed: Compressed, path: Path, extra: Mapping[str, Any] | N
     classifier, plan = compressed.classifier, compressed.plan
     about = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": file_version(classifier),
         **describe(classifier),
         "parent": extra.get("parent", ""),
         "plan": {
@@ -164,6 +169,7 @@ def _rebuild(path: Path, about: dict[str, Any], tensors: dict[str, torch.Tensor]
             tensors.pop(f"{name}.packed").numpy(), widths[layer], weights_per_channel
         )
         tensors[name] = _weight(codes[layer], scales[layer], shape)
+    restore_rounding(classifier.model, tensors)
     fill(classifier.model, tensors, path, architecture=classifier.architecture)
     if classifier.fingerprint != about["fingerprint"]:
         raise ValueError("its fingerprint is not that of the classifier that was saved")

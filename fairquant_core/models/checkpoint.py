@@ -13,11 +13,16 @@ from safetensors.torch import save_file
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import CheckpointError, ClassifierError, ImageError
+from fairquant_core.models.rounded_inputs import (
+    ACTIVATION_BITS,
+    input_ranges,
+    restore_rounding,
+)
 from fairquant_core.models.weights_file import fill, read_metadata, read_tensors
 from fairquant_core.models.zoo import Classifier, create, load_into
 
 FORMAT = "fairquant-classifier"
-VERSION = 1
+VERSION = 2
 METADATA_KEY = "fairquant"
 
 NEEDS_ARCHITECTURE = (
@@ -44,9 +49,16 @@ def register_format(name: str, loader: Callable[[Path], Classifier]) -> None:
     _formats[name] = loader
 
 
+def file_version(classifier: Classifier) -> int:
+    """2 where layers round their input, which older programs do not know; otherwise 1, which they open."""
+    return VERSION if input_ranges(classifier.model) else 1
+
+
 def describe(classifier: Classifier) -> dict[str, Any]:
     """What every weights file of ours says about its classifier."""
+    rounded = {"activation_bits": ACTIVATION_BITS} if input_ranges(classifier.model) else {}
     return {
+        **rounded,
         "name": classifier.name,
         "architecture": classifier.architecture,
         "classes": list(classifier.classes),
@@ -69,7 +81,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     path = Path(path)
     about = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": file_version(classifier),
         **describe(classifier),
         "origin": classifier.origin,
     }
@@ -163,6 +175,10 @@ def _load_own(path: Path, about: dict[str, Any]) -> Classifier:
         raise CheckpointError(BAD_DESCRIPTION.format(path=path, reason=error)) from error
     classifier.preprocessing = preprocessing
     tensors, _ = read_tensors(path)
+    try:
+        restore_rounding(classifier.model, tensors)
+    except ValueError as error:
+        raise CheckpointError(BAD_DESCRIPTION.format(path=path, reason=error)) from error
     fill(classifier.model, tensors, path, architecture=classifier.architecture)
     if (found := classifier.fingerprint) != expected:
         raise CheckpointError(CHANGED.format(path=path, found=found[:12], expected=expected[:12]))

@@ -17,10 +17,13 @@ from torch import nn
 
 from fairquant_core.data.images import FILTERS, Preprocessing
 from fairquant_core.errors import CheckpointError, ClassifierError, ImageError
+from fairquant_core.models.attention import forget_attention_biases, stretch_positions
+from fairquant_core.models.freed_memory import keep_freed_memory
 from fairquant_core.models.torchvision_guard import ensure_torchvision
 from fairquant_core.models.weights_file import fill, read_tensors
 
 ensure_torchvision()
+keep_freed_memory()
 
 import timm  # noqa: E402  (the guard has to run first)
 
@@ -32,6 +35,11 @@ NOTHING_TO_QUANTISE = (
 )
 FEW_CLASSES = "a classifier needs at least two different class names, not {classes}"
 NOT_BUILT = "{name} cannot be made for pictures of {size} x {size} pixels: {reason}"
+NOT_RUN = "{name} cannot read pictures of {size} x {size} pixels ({reason}): choose another size"
+BORDER_UNSEEN = (
+    "{name} cuts pictures into patches of {patch} x {patch} pixels, so of {size} pixels it would not see the "
+    "last {rest}: choose {smaller} or {larger}"
+)
 NO_PRETRAINED = "pretrained weights of {name} cannot be had: {reason}"
 BAD_METADATA = "{path}: mean and std in its description are damaged: {reason}"
 
@@ -142,6 +150,7 @@ def create(
         # What no weights file fills starts at random; from a seed, so that a fit can be repeated.
         torch.manual_seed(seed)
         model = _build(architecture, len(classes), pretrained, side, arguments)
+    _check_runs(model, architecture, side, len(classes))
     interpolation = preset.get("interpolation", "bicubic")
     classifier = Classifier(
         model=model,
@@ -163,9 +172,14 @@ def create(
 
 
 def load_into(classifier: Classifier, path: Path, *, new_head: bool = False) -> None:
-    """Fill a classifier from a foreign weights file; its mean and std, if told, are taken over."""
+    """Fill a classifier from a foreign weights file; its mean and std, if told, are taken over.
+
+    With `new_head` the weights are a start for training, so the last layer may differ, and the position embedding
+    of a transformer is stretched where it was made for pictures of another size.
+    """
     tensors, metadata = read_tensors(path)
-    classifier.not_loaded = fill(
+    stretched = stretch_positions(classifier.model, tensors) if new_head else ()
+    classifier.not_loaded = stretched + fill(
         classifier.model,
         tensors,
         path,
@@ -211,7 +225,41 @@ def _build(
         raise ClassifierError(NO_PRETRAINED.format(name=architecture, reason=error)) from error
     if not any(isinstance(module, nn.Conv2d | nn.Linear) for module in model.modules()):
         raise ClassifierError(NOTHING_TO_QUANTISE.format(name=architecture))
+    forget_attention_biases(model)
     return model.eval()
+
+
+def _check_runs(model: nn.Module, architecture: str, side: int, classes: int) -> None:
+    """One empty picture through the network: better now than in the middle of a training."""
+    embed = getattr(model, "patch_embed", None)
+    if isinstance(embed, timm.layers.PatchEmbed) and not embed.dynamic_img_pad:
+        patch = int(embed.patch_size[0])
+        if rest := side % patch:
+            smaller, larger = side - rest, side - rest + patch
+            raise ClassifierError(
+                BORDER_UNSEEN.format(
+                    name=architecture,
+                    patch=patch,
+                    size=side,
+                    rest=rest,
+                    smaller=smaller or larger,
+                    larger=larger,
+                )
+            )
+    try:
+        with torch.inference_mode():
+            output = model(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+        raise ClassifierError(
+            NOT_RUN.format(name=architecture, size=side, reason=str(error).splitlines()[0])
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.shape != (1, classes):
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ClassifierError(
+            NOT_RUN.format(
+                name=architecture, size=side, reason=f"its output is {shape}, not (1, {classes})"
+            )
+        )
 
 
 def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from fairquant_core.quantization.quantizer import FakeQuantizer, Prepared, mix_o
 
 
 class QuantizerBank:
-    """All quantisers of one network, perhaps none; they must share their menu.
+    """All quantisers of one network, perhaps none; each has its own menu, a pinned layer a single width.
 
     Parameters
     ----------
@@ -28,6 +28,20 @@ class QuantizerBank:
         sizes = [torch.full((len(q.bits),), float(q.weights_per_unit)) for q in self.owners]
         total = sum(float(size.sum()) for size in sizes)
         self.shares = torch.cat(sizes) / total if sizes else torch.zeros(0)
+        self.menus = self._menus()
+        self.lowest = [float(owner.menu[0]) for owner in self.owners]
+        self.highest = [float(owner.menu[-1]) for owner in self.owners]
+
+    def _menus(self) -> Tensor:
+        """The widths that each unit may have, short menus filled up with their last. Shapes: (U, widths)."""
+        longest = max((len(owner.menu) for owner in self.owners), default=1)
+        rows = [
+            torch.cat([owner.menu, owner.menu[-1:].expand(longest - len(owner.menu))]).expand(
+                len(owner.bits), longest
+            )
+            for owner in self.owners
+        ]
+        return torch.cat(rows) if rows else torch.zeros(0, 1)
 
     def prepare(self, *, hardness: float) -> Tensor:
         """Hand every quantiser its ranges and mixture for one forward pass.
@@ -38,8 +52,7 @@ class QuantizerBank:
         """
         clips = torch.cat([owner.log_clip for owner in self.owners]).exp().split(self.rows)
         bits = torch.cat([owner.bits for owner in self.owners])
-        menu = self.owners[0].menu
-        low, high, share = (part.split(self.units) for part in mix_of(bits, menu, hardness))
+        low, high, share = (part.split(self.units) for part in mix_of(bits, self.menus, hardness))
         for index, owner in enumerate(self.owners):
             owner.prepared = Prepared(clips[index], low[index], high[index], share[index])
         return bits.flatten() @ self.shares
@@ -50,11 +63,10 @@ class QuantizerBank:
 
     @torch.no_grad()
     def keep_in_menu(self) -> None:
-        """Put bits that the optimiser pushed beyond the menu back to its ends."""
-        menu = self.owners[0].menu
+        """Put bits that the optimiser pushed beyond their menu back to its ends."""
         bits: list[Tensor] = [owner.bits for owner in self.owners]
-        torch._foreach_clamp_min_(bits, float(menu[0]))
-        torch._foreach_clamp_max_(bits, float(menu[-1]))
+        torch._foreach_clamp_min_(bits, self.lowest)
+        torch._foreach_clamp_max_(bits, self.highest)
 
     def release(self) -> None:
         """Forget what was prepared, also for layers that the forward pass did not use."""

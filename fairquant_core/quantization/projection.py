@@ -10,7 +10,7 @@ _HALVINGS = 60
 
 
 def project(
-    bits: np.ndarray, weights: np.ndarray, budget: float, menu: tuple[int, ...]
+    bits: np.ndarray, weights: np.ndarray, budget: float, menus: np.ndarray | tuple[int, ...]
 ) -> np.ndarray:
     """Whole widths nearest to the learned ones, at most ``budget`` bits per weight on average.
 
@@ -24,41 +24,46 @@ def project(
         Learned widths. Shapes: (U,). Units: bits.
     weights
         Number of weights of each unit. Shapes: (U,).
+    menus
+        The widths that every unit may have, rising; or one menu for all. Short menus are filled up with their
+        last width. Shapes: (U, widths) or (widths,).
 
     Raises
     ------
     BudgetError
-        If even the smallest width of the menu is above the budget.
+        If even the smallest widths are above the budget.
 
     >>> project(np.array([3.6, 3.6, 2.2]), np.array([1, 1, 1]), 3.0, (2, 3, 4))
     array([4, 3, 2])
     """
-    widths = np.asarray(sorted(menu))
-    if widths[0] > budget + 1e-9:
-        raise BudgetError(
-            f"A budget of {budget:g} bits is below the smallest width of the menu, {widths[0]} bits."
-        )
+    menus = np.broadcast_to(np.atleast_2d(np.asarray(menus)), (len(bits), np.shape(menus)[-1]))
     allowed = budget * weights.sum() + 1e-6
+    smallest = float((menus[:, 0] * weights).sum())
+    if smallest > allowed:
+        raise BudgetError(
+            f"A budget of {budget:g} bits is below the smallest width of the menu, "
+            f"{smallest / weights.sum():.4g} bits on average."
+        )
+    units = np.arange(len(bits))
 
-    def rounded(shift: float) -> np.ndarray:
-        return widths[np.abs((bits - shift)[:, None] - widths).argmin(axis=1)]
+    def places(shift: float) -> np.ndarray:
+        return np.abs((bits - shift)[:, None] - menus).argmin(axis=1)
 
-    low, high = 0.0, float(bits.max() - widths[0]) + 1.0
-    if (rounded(low) * weights).sum() <= allowed:
-        high = low
-        low = -float(widths[-1] - bits.min()) - 1.0
-        if (rounded(low) * weights).sum() <= allowed:
-            return rounded(low)
+    def fits(shift: float) -> bool:
+        return (menus[units, places(shift)] * weights).sum() <= allowed
+
+    low, high = 0.0, float((bits - menus[:, 0]).max()) + 1.0
+    if fits(low):
+        low, high = -float((menus[:, -1] - bits).max()) - 1.0, low
+        if fits(low):
+            return menus[units, places(low)]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if (rounded(middle) * weights).sum() <= allowed:
-            high = middle
-        else:
-            low = middle
-    chosen = rounded(high)
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    place = places(high)
+    chosen = menus[units, place]
     left = allowed - (chosen * weights).sum()
-    position = np.searchsorted(widths, chosen)
-    following = widths[np.minimum(position + 1, len(widths) - 1)]
+    following = menus[units, np.minimum(place + 1, menus.shape[1] - 1)]
     wish = bits - high - (chosen + following) / 2
     for unit in np.argsort(-wish, kind="stable"):
         extra = (following[unit] - chosen[unit]) * weights[unit]

@@ -127,19 +127,21 @@ def row_dot(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum(1, keepdim=True)
 
 
-def mix_of(bits: Tensor, menu: Tensor, hardness: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps of the two widths of the menu around each unit's bits, and the share of the upper one.
+def mix_of(bits: Tensor, menus: Tensor, hardness: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps of the two widths of its menu around each unit's bits, and the share of the upper one.
 
     The share is steepened by ``hardness`` around one half, so that the mixture settles gradually.
 
-    Shapes: ``bits`` (U, 1), ``menu`` (widths,), ascending; all three results (U, 1).
+    Shapes: ``bits`` (U, 1), ``menus`` (U, widths), rising, short menus filled up with their last width; all
+    three results (U, 1).
     """
-    if len(menu) == 1:
-        only = levels(menu).expand_as(bits)
+    if menus.shape[1] == 1:
+        only = levels(menus)
         return only, only, torch.zeros_like(bits)
-    index = torch.bucketize(bits.detach(), menu, right=True).sub_(1).clamp_(0, len(menu) - 2)
-    low, high = menu[index], menu[index + 1]
-    share = (bits - low) / (high - low)
+    index = (bits.detach() >= menus).sum(1, keepdim=True).sub_(1).clamp_(0, menus.shape[1] - 2)
+    low, high = menus.gather(1, index), menus.gather(1, index + 1)
+    # Where a short menu ends both widths are the last one.
+    share = (bits - low) / (high - low).clamp_(min=1)
     if hardness != 1:
         share = (share - 0.5) * hardness + 0.5
     return levels(low), levels(high), share.clamp(0, 1)

@@ -215,6 +215,7 @@ class TrainingLoop:
         self.optimiser = self._optimiser()
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.bank = QuantizerBank(self.quantizers)
+        self.planned = self._whole_bits()
 
     def _optimiser(self) -> torch.optim.Optimizer:
         clips = [quantizer.log_clip for quantizer in self.quantizers.values()]
@@ -305,14 +306,19 @@ class TrainingLoop:
         owners = list(self.quantizers.values())
         bits = np.concatenate([q.bits.detach().numpy().ravel() for q in owners]).astype(float)
         weights = np.concatenate([np.full(q.bits.numel(), q.weights_per_unit) for q in owners])
-        menu = tuple(int(width) for width in owners[0].menu)
-        chosen = project(bits, weights, self.schedule.budget, menu)
+        menus = self.bank.menus.numpy().astype(int)
+        chosen = project(bits, weights, self.schedule.budget, menus)
         start = 0
         for quantizer in owners:
             count = quantizer.bits.numel()
             own = torch.as_tensor(chosen[start : start + count], dtype=torch.float32)
             quantizer.bits.copy_(own.unsqueeze(1))
             start += count
+
+    def _whole_bits(self) -> Tensor:
+        """The whole width of every unit of all layers. Shapes: (U,)."""
+        widths = [quantizer.whole_bits().flatten() for quantizer in self.quantizers.values()]
+        return torch.cat(widths) if widths else torch.zeros(0)
 
     def bits_now(self) -> float | None:
         """Average bits per weight, fractions counted as they are; None in full precision."""
@@ -321,14 +327,16 @@ class TrainingLoop:
     def evaluate(self, epoch: int, loss: float | None) -> dict[str, Any]:
         """Loss and accuracy on the validation split, overall and per group, and the widths now.
 
-        Widths that are still being learned are rounded for it.
+        ``widths_moved`` is the share of the units whose whole width is no longer the planned one. Widths that are still being learned are rounded for it.
         """
         positions = self.data.positions("validation")
+        moved = self._whole_bits() != self.planned
         figures: dict[str, Any] = {
             "epoch": epoch,
             "epochs": self.schedule.epochs,
             "loss": loss,
             "average_bits": self.bits_now(),
+            "widths_moved": float(moved.float().mean()) if len(moved) else None,
             "bits_by_layer": {
                 name: float(quantizer.bits.detach().mean())
                 for name, quantizer in self.quantizers.items()

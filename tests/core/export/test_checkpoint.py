@@ -150,7 +150,7 @@ def rewrite(path: Path, change: dict[str, object]) -> None:
     ("change", "message"),
     [
         ({"classes": ["malignant", "benign", "other"]}, "SHA-256 does not match"),
-        ({"version": 2}, "newer version"),
+        ({"version": 3}, "newer version"),
         ({"format": "else"}, "not a packed checkpoint"),
     ],
 )

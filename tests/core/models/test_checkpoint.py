@@ -181,7 +181,9 @@ def test_description_that_is_no_object(classifier: Classifier, tmp_path: Path) -
 
 def test_newer_version(rewrite: Rewrite) -> None:
     path = rewrite(version=checkpoint.VERSION + 1)
-    assert message(path) == checkpoint.NEWER_FORMAT.format(path=path, version=2)
+    assert message(path) == checkpoint.NEWER_FORMAT.format(
+        path=path, version=checkpoint.VERSION + 1
+    )
 
 
 def test_wrong_classes(saved: Path) -> None:

@@ -57,6 +57,26 @@ def test_impossible_size_is_a_classifier_error() -> None:
         create("tiny_vit_5m_224", CLASSES, size=50, model_arguments={"img_size": -1})
 
 
+def test_a_size_that_the_network_cannot_read_is_found_at_once() -> None:
+    """CrossViT is built for 64 pixels without complaint and fails at the first picture."""
+    with pytest.raises(ClassifierError, match=r"cannot read pictures of 64 x 64 pixels \(The size"):
+        create("crossvit_tiny_240", CLASSES, size=64)
+
+
+def test_patches_must_cover_the_whole_picture() -> None:
+    with pytest.raises(ClassifierError) as caught:
+        create("deit_tiny_patch16_224", CLASSES, size=100)
+    assert str(caught.value) == zoo.BORDER_UNSEEN.format(
+        name="deit_tiny_patch16_224", patch=16, size=100, rest=4, smaller=96, larger=112
+    )
+
+
+def test_an_output_that_is_not_one_number_per_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: nn.Conv2d(3, 3, 1))
+    with pytest.raises(ClassifierError, match=r"its output is \(1, 3, 8, 8\), not \(1, 3\)"):
+        create("resnet18", CLASSES, size=8)
+
+
 @pytest.mark.parametrize("classes", [(), ("one",), ("same", "same")])
 def test_classes_must_be_two_different_names(classes: tuple[str, ...]) -> None:
     with pytest.raises(ClassifierError) as caught:
@@ -78,7 +98,7 @@ def test_pretrained_is_asked_for_only_on_request(monkeypatch: pytest.MonkeyPatch
         asked.append(pretrained)
         if pretrained:
             raise RuntimeError("no network")
-        return nn.Linear(2, 2)
+        return nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     monkeypatch.setattr(timm, "create_model", refuse)
     create("resnet18", CLASSES)
