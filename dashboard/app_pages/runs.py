@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.backend.views import JobState
-from dashboard.components import cards, live, page, run_sections, state, tables
+from dashboard.components import board_sections, cards, live, page, run_sections, state, tables
 from dashboard.components.words import counted
 
 QUESTION = "How is training going?"
@@ -16,6 +16,7 @@ if run is None:
     page.opening(QUESTION, "No run has been started in this case.")
     if st.button("Choose a budget", type="primary", icon=":material/compress:"):
         state.go("budget")
+    board_sections.several(case)
     st.stop()
 
 if run.state.active:
@@ -26,6 +27,9 @@ run_sections.live_panel(run, case.groups)
 
 live.controls(run, "run")
 live.seen(run)
+
+board_sections.board(case, state.current().runs)
+board_sections.several(case)
 
 with tables.details("Configuration", "run_config", ":material/settings:") as is_open:
     if is_open:

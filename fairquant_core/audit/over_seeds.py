@@ -1,0 +1,153 @@
+"""Paired differences of candidates that were trained with several seeds, with intervals over images and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap, group_means, percentile_interval
+from fairquant_core.audit.grouping import Grouping
+
+#: Figures of one group's accuracy begin with this.
+ACCURACY_PREFIX = "accuracy: "
+COMPARED = ("accuracy", "worst", "gap")
+#: A bootstrap over fewer answers that changed would give a difference too narrow an interval.
+MINIMUM_CHANGED = 10
+LEVEL = 0.95
+
+
+class OverSeeds:
+    """Bootstrap over images and seeds at once, one draw for all candidates.
+
+    Images (clusters of them, within groups) are drawn as everywhere in the audit; one draw serves all candidates
+    and all seeds, since every candidate answered for the same images. Seeds are drawn independently of the images,
+    as rows beside columns. Of S seeds S - 1 are drawn, which makes the bootstrapped variance over seeds unbiased;
+    S of S would come out a third too small with three seeds.
+
+    No resampling can make much of three seeds. Checked by simulation (300 images, no true difference): the 95 %
+    interval for the accuracy held the truth in 95 to 98 % of cases with three seeds whose spread was like that of
+    the images, but in 84 % where seeds spread three times as much; with one seed, which leaves the interval to the
+    images alone, in 77 and 33 %. Those for the worst group and the gap are wider than need be.
+
+    Parameters
+    ----------
+    correct
+        Whether each candidate was right. Shapes: (K, N) bool.
+    clusters
+        Cluster of each image. Shapes: (N,).
+    minimum_images
+        Smaller groups are neither the worst group nor part of a gap.
+
+    Source
+    ------
+    Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1:386 (rows and columns; mildly
+    conservative). Rao & Wu 1988, JASA 83:231 (S - 1 draws).
+    """
+
+    def __init__(
+        self,
+        correct: np.ndarray,
+        grouping: Grouping,
+        clusters: np.ndarray,
+        *,
+        minimum_images: int = 1,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> None:
+        self.correct, self.grouping, self.clusters = correct, grouping, clusters
+        self.resamples, self.seed = resamples, seed
+        sizes = dict(zip(grouping.names, grouping.sizes, strict=True))
+        #: Groups that hold an image, "unknown" left out.
+        self.group_names = tuple(name for name in grouping.known if sizes[name])
+        images = correct.shape[1]
+        own = [grouping.mask(name) for name in self.group_names]
+        #: All images, then each group. Shapes: (N, 1 + G).
+        self._membership = np.column_stack([np.ones(images, bool), *own]).astype(np.float32)
+        #: Columns of the membership that may be the worst group.
+        self._counted = 1 + np.flatnonzero(self._membership[:, 1:].sum(axis=0) >= minimum_images)
+
+    def changes(self, own: Sequence[int], base: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows `own` of `correct` less rows `base`, pair by pair (a pair is a seed), then the mean over pairs.
+
+        Returns
+        -------
+        list of dict
+            figure ("accuracy", "worst", "gap", "accuracy: <group>" ...), seeds, changed (answers that became right
+            or wrong, over all pairs), difference, low, high (NaN with fewer than 10 changed answers).
+        """
+        names = [*COMPARED, *(ACCURACY_PREFIX + name for name in self.group_names)]
+        rows: list[dict[str, Any]] = []
+        pairs = list(zip(own, base, strict=True))
+        seen = self._figures(self._seen)
+        weights = seed_weights(len(pairs), self.resamples, self.seed)
+        for name in names:
+            row: dict[str, Any] = {"figure": name, "seeds": len(pairs), "changed": 0}
+            row |= {"difference": np.nan, "low": np.nan, "high": np.nan}
+            rows.append(row)
+            if not pairs:
+                continue
+            moved = self.correct[list(own)] != self.correct[list(base)]
+            changed = int(moved[:, self._inside(name)].sum())
+            row["changed"] = changed
+            row["difference"] = float(np.mean([seen[name][a] - seen[name][b] for a, b in pairs]))
+            if changed >= MINIMUM_CHANGED:
+                drawn = self._figures(self._drawn)[name]
+                change = np.stack([drawn[a] - drawn[b] for a, b in pairs], axis=1)
+                low, high = percentile_interval(
+                    (weights * change).sum(axis=1, keepdims=True), LEVEL
+                )
+                row |= {"low": float(low[0]), "high": float(high[0])}
+        return rows
+
+    @cached_property
+    def _seen(self) -> np.ndarray:
+        """Accuracies as they are. Shapes: (K, 1 + G)."""
+        ones = np.ones((1, self.correct.shape[1]), np.float32)
+        return np.stack([group_means(ones, row, self._membership)[0] for row in self.correct])
+
+    @cached_property
+    def _drawn(self) -> np.ndarray:
+        """Accuracies of every candidate in every resample of the images. Shapes: (K, R, 1 + G)."""
+        bootstrap = Bootstrap(
+            self.grouping.codes, self.clusters, resamples=self.resamples, seed=self.seed
+        )
+        blocks = [
+            np.stack([group_means(block, row, self._membership) for row in self.correct])
+            for block in bootstrap.blocks()
+        ]
+        return np.concatenate(blocks, axis=1)
+
+    def _figures(self, means: np.ndarray) -> dict[str, np.ndarray]:
+        """Figures from accuracies. Shapes: (..., 1 + G) -> (...)."""
+        figures = {"accuracy": means[..., 0]}
+        undefined = np.full(means.shape[:-1], np.nan)
+        counted = means[..., self._counted]
+        figures["worst"] = counted.min(axis=-1) if len(self._counted) else undefined
+        figures["gap"] = np.ptp(counted, axis=-1) if len(self._counted) > 1 else undefined
+        for position, name in enumerate(self.group_names, start=1):
+            figures[ACCURACY_PREFIX + name] = means[..., position]
+        return figures
+
+    def _inside(self, figure: str) -> np.ndarray:
+        """Images that a figure is about. Shapes: (N,) bool."""
+        if figure.startswith(ACCURACY_PREFIX):
+            return self.grouping.mask(figure.removeprefix(ACCURACY_PREFIX))
+        if figure == "accuracy":
+            return np.ones(self.correct.shape[1], bool)
+        return self._membership[:, self._counted].sum(axis=1) > 0
+
+
+def seed_weights(seeds: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """Weight of every seed in every resample; rows sum to 1, and a single seed has weight 1.
+
+    Shapes: (resamples, seeds). See :class:`OverSeeds`.
+    """
+    if seeds <= 1:
+        return np.ones((resamples, seeds))
+    drawn = np.random.default_rng([seed, seeds]).multinomial(
+        seeds - 1, np.full(seeds, 1 / seeds), resamples
+    )
+    return drawn / (seeds - 1)
