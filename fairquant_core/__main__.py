@@ -1,4 +1,4 @@
-"""The same pipeline without a browser: ``python -m fairquant_core fit | sensitivity | run | evaluate | verify``."""
+"""The same pipeline without a browser: ``python -m fairquant_core COMMAND``; ``--help`` lists the commands."""
 
 from __future__ import annotations
 

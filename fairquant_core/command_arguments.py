@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fairquant_core.quantization.catalogue import GRANULARITIES, METHODS, RunConfig
+from fairquant_core import command_sweep
+from fairquant_core.quantization.catalogue import (
+    FAIRNESS_TERMS,
+    GRANULARITIES,
+    MENU,
+    METHODS,
+    RECOMMENDED,
+    RunConfig,
+)
+from fairquant_core.quantization.measures import MEASURES
 
 Handler = Callable[[argparse.Namespace], int]
 SPLITS = ("train", "validation", "audit")
+SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "kib": 2**10, "mib": 2**20}
 
 
 def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
@@ -24,7 +36,13 @@ def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
     def command(name: str) -> argparse.ArgumentParser:
         handler = handlers[name]
         text = (handler.__doc__ or "").strip()
-        new = commands.add_parser(name, help=text, description=text)
+        new = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=METHODS_TEXT if name == "run" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         new.set_defaults(handler=handler)
         new.add_argument("--quiet", action="store_true", help="no progress on standard error")
         return new
@@ -44,12 +62,19 @@ def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
     measuring = command("sensitivity")
     _cohort_arguments(measuring)
     _classifier_arguments(measuring, "--classifier")
-    measuring.add_argument("--bits", type=int, nargs="+", default=[4])
+    measuring.add_argument(
+        "--measure",
+        choices=tuple(MEASURES),
+        default="fisher",
+        help="of the map that plans start from",
+    )
+    measuring.add_argument("--bits", type=int, nargs="+", default=[4], help="widths to measure")
     measuring.add_argument("--images-per-group", type=int, default=256)
     measuring.add_argument("--seed", type=int, default=0)
     measuring.add_argument("--out", type=Path, required=True, help="folder to write to")
 
     _run_arguments(command("run"))
+    command_sweep.add_arguments(command("sweep"))
 
     scoring = command("evaluate")
     _cohort_arguments(scoring)
@@ -90,18 +115,103 @@ def _classifier_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--size", type=int, help="side of the input in pixels, likewise")
 
 
+def run_config(options: argparse.Namespace) -> RunConfig:
+    """The configuration that the arguments of ``run`` ask for."""
+    return RunConfig(
+        method=options.method,
+        bits=RunConfig().bits if options.bits is None else options.bits,
+        epochs=options.epochs,
+        seed=options.seed,
+        granularity=options.granularity,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        fairness=options.fairness,
+        fairness_weight=options.fairness_weight,
+        distillation=not options.no_distillation,
+        images_per_group=options.images_per_group,
+        menu=tuple(options.menu or (MENU if options.no_pruning else ())),
+        floors=dict(options.floor),
+        pins=dict(options.pin),
+        size_bytes=options.size_bytes,
+        activation_bits=options.activation_bits,
+        group_weights=dict(options.group_weight),
+    )
+
+
+def size(text: str) -> int:
+    """A size as a person writes it, in bytes.
+
+    Examples
+    --------
+    >>> size("1.5MB"), size("800 kB"), size("1048576")
+    (1500000, 800000, 1048576)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower().replace(",", ""))
+    if match is None or match[2] not in SIZE_UNITS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no size; write bytes, or for example 1.5MB or 800kB"
+        )
+    return round(float(match[1]) * SIZE_UNITS[match[2]])
+
+
+def assignment(kind: Callable[[str], Any], unit: str) -> Callable[[str], tuple[str, Any]]:
+    """Read ``NAME=VALUE``; the value is the part behind the last equals sign."""
+
+    def read(text: str) -> tuple[str, Any]:
+        name, _, value = text.rpartition("=")
+        try:
+            if not name:
+                raise ValueError
+            return name, kind(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is not NAME={unit}") from error
+
+    return read
+
+
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     default = RunConfig()
     _cohort_arguments(parser)
     _classifier_arguments(parser, "--classifier")
-    parser.add_argument("--method", choices=tuple(METHODS), default=default.method)
-    parser.add_argument("--bits", type=float, default=default.bits, help="average bits per weight")
+    parser.add_argument(
+        "--method", choices=tuple(METHODS), default=default.method, help="see the list below"
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--bits", type=float, help=f"average bits per weight ({default.bits:g})")
+    budget.add_argument(
+        "--size-bytes", type=size, metavar="SIZE", help="size of the exported file, e.g. 1.5MB"
+    )
+    parser.add_argument("--menu", type=int, nargs="+", metavar="BITS", help="widths to choose from")
+    parser.add_argument("--no-pruning", action="store_true", help="no channel may be left out (0 bits)")
+    layer_bits = assignment(int, "BITS")
+    for name, text in (("pin", "that a layer keeps"), ("floor", "that a layer has at least")):
+        parser.add_argument(
+            f"--{name}",
+            type=layer_bits,
+            action="append",
+            default=[],
+            metavar="LAYER=BITS",
+            help=f"bits {text}; may be given several times",
+        )
+    parser.add_argument(
+        "--group-weight",
+        type=assignment(float, "WEIGHT"),
+        action="append",
+        default=[],
+        metavar="GROUP=X",
+        help="how much a group counts in the plan; may be given several times",
+    )
+    parser.add_argument(
+        "--activation-bits", type=int, choices=(8,), help="round the activations as well"
+    )
     parser.add_argument("--epochs", type=int, default=default.epochs)
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--granularity", choices=GRANULARITIES, default=default.granularity)
     parser.add_argument("--batch-size", type=int, default=default.batch_size)
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
-    parser.add_argument("--fairness", choices=("none", "gap", "worst"), default=default.fairness)
+    parser.add_argument(
+        "--fairness", choices=FAIRNESS_TERMS, default="", help="default: the method's own"
+    )
     parser.add_argument("--fairness-weight", type=float, default=default.fairness_weight)
     parser.add_argument("--no-distillation", action="store_true")
     parser.add_argument("--images-per-group", type=int, default=default.images_per_group)
@@ -109,3 +219,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minimum-images", type=int, default=20, help="per group in the audit")
     parser.add_argument("--must-not-miss", nargs="*", help="classes with sensitivity figures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+
+
+def _methods_text() -> str:
+    """The methods by name, those to compress with first."""
+    ordered = sorted(METHODS.values(), key=lambda card: card.name not in RECOMMENDED)
+    rows = [f"  {card.name:18} {card.title}" for card in ordered]
+    rows.insert(len(RECOMMENDED), "methods to compare with:")
+    return "\n".join(["methods to compress with:", *rows])
+
+
+METHODS_TEXT = _methods_text()

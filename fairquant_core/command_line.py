@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fairquant_core.command_arguments import SPLITS, Handler, parser
+from fairquant_core.command_arguments import SPLITS, Handler, parser, run_config
+from fairquant_core.command_sweep import sweep
 from fairquant_core.errors import FairQuantError
 from fairquant_core.progress import Progress
 
@@ -86,6 +87,7 @@ def sensitivity(options: argparse.Namespace) -> int:
         scoring.load_any(options.classifier, **_foreign(options, cohort, options.classifier)),
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),
+        measure=options.measure,
         bits=tuple(options.bits),
         images_per_group=options.images_per_group,
         seed=options.seed,
@@ -93,7 +95,6 @@ def sensitivity(options: argparse.Namespace) -> int:
         work=_folder(options.out),
         progress=_Printer(options.quiet),
     )
-    assert measured is not None
     print(
         f"Change of accuracy when one layer alone goes to {options.bits} bits (validation images):"
     )
@@ -110,21 +111,8 @@ def run(options: argparse.Namespace) -> int:
     from fairquant_core import pipeline, scoring
     from fairquant_core.audit.criteria import Limits
     from fairquant_core.audit.summary_text import print_table
-    from fairquant_core.quantization.catalogue import RunConfig
 
-    config = RunConfig(
-        method=options.method,
-        bits=options.bits,
-        epochs=options.epochs,
-        seed=options.seed,
-        granularity=options.granularity,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        fairness=options.fairness,
-        fairness_weight=options.fairness_weight,
-        distillation=not options.no_distillation,
-        images_per_group=options.images_per_group,
-    )
+    config = run_config(options)
     cohort = _cohort(options, _origin(options.classifier))
     started = time.monotonic()
     result = pipeline.run(
@@ -379,6 +367,7 @@ HANDLERS: dict[str, Handler] = {
     "fit": fit,
     "sensitivity": sensitivity,
     "run": run,
+    "sweep": sweep,
     "evaluate": evaluate,
     "verify": verify,
 }

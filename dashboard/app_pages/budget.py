@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import budget_sections, data, page, state, tables
+from dashboard.components import (
+    budget_controls,
+    budget_sections,
+    data,
+    page,
+    run_form,
+    state,
+    tables,
+)
 from dashboard.components.charts import budget as charts
 from dashboard.components.sentences import budget_sentence
 from dashboard.components.words import escaped, megabytes
@@ -20,28 +28,40 @@ if curve is None:
         state.go("sensitivity")
     st.stop()
 
-bits, granularity = budget_sections.chosen()
+asked = budget_controls.asked(case)
+preview, refusal = None, ""
 try:
-    preview = data.plan_preview(case, bits, granularity)
+    preview = data.plan_preview(case, asked.bits, asked.granularity, asked.wishes)
 except FairQuantError as error:
-    page.opening(QUESTION, "This budget cannot be met.")
-    st.error(escaped(str(error)))
-    budget_sections.slider()
+    refusal = str(error)
+if preview is None:
+    page.opening(QUESTION, "This cannot be met together.")
+    st.error(escaped(refusal))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        budget_controls.budget(case, curve, asked, None)
+    budget_controls.wishes(case, asked)
     st.stop()
 
+bits = preview.requested_bits
 full_size = 1e6 * case.classifier.megabytes
-page.opening(QUESTION, budget_sentence(bits, preview.bytes, full_size, preview.predicted))
+page.opening(
+    QUESTION,
+    budget_sentence(bits, preview.bytes, full_size, preview.predicted, asked.size_bytes),
+)
 
 runs = budget_sections.finished_runs(state.current().runs, case)
 tables.chart(
-    charts.tradeoff(curve, preview.bytes / 1e6, bits, runs),
+    charts.tradeoff(curve, budget_sections.chosen_point(asked, preview), runs),
     "tradeoff",
     charts.tradeoff_alt(curve, bits),
 )
-with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-    budget_sections.slider()
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    budget_controls.budget(case, curve, asked, preview.bytes / 1e6)
     st.metric("Size of the file", megabytes(preview.bytes), width="content")
     st.metric("Bits achieved", f"{preview.achieved_bits:.2f}", width="content")
+if price := budget_sections.price_of_wishes(case, asked, preview):
+    st.markdown(price)
+budget_controls.wishes(case, asked)
 st.caption(
     "Curve and squares are predictions before any training; above about 1 nat they only warn. "
     "Training usually wins part of the loss back. Diamonds are finished runs, measured on the audit "
@@ -55,7 +75,7 @@ st.dataframe(
     consequences,
     hide_index=True,
     column_config=budget_sections.CONSEQUENCE_COLUMNS,
-    alt=f"Predicted consequence per group at {bits:g} bits",
+    alt=f"Predicted consequence per group at {round(bits, 2):g} bits",
 )
 
 label = "Bits of every layer"
@@ -66,6 +86,6 @@ with tables.details(label, "budget_plan", ":material/bar_chart:") as is_open:
         tables.table(preview.layers, "Bit plan per layer", "plan_bars")
 
 st.subheader("Start a run", anchor=False)
-budget_sections.start(case, bits, granularity)
+run_form.start(case, asked, preview)
 
 state.next_button("how is training going?", "runs")

@@ -4,45 +4,66 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import data, live, page, saliency_sections, state, tables
-from dashboard.components.charts import saliency as charts
+from dashboard.components import (
+    data,
+    live,
+    page,
+    saliency_gallery,
+    saliency_sections,
+    state,
+    tables,
+)
+from dashboard.components.charts.saliency import DRIFT, OVERLAP
 from dashboard.components.sentences import COMPLETENESS_NOTE, saliency_sentence
 
 QUESTION = "Does it still look at the lesion?"
+SHORT, FULL = "In short", "In full"
 
 case, run = page.need_finished_run(QUESTION)
 services = state.services()
 methods = services.saliency_methods()
-method = saliency_sections.chosen_method(methods)
-view = data.saliency(run, method)
-job = services.saliency_job(run.id, method)
+choice = saliency_sections.chosen(case, run, methods)
+view = data.saliency(run, choice)
+job = services.saliency_job(run.id, choice)
 
 if view is None:
-    page.opening(QUESTION, "The maps for this candidate have not been drawn yet.")
-    saliency_sections.method_control(methods)
+    page.opening(QUESTION, "These maps have not been drawn yet.")
+    with st.container(border=True):
+        saliency_sections.choice_controls(case, run, choice, methods)
     if job is None or job.state == "finished":
-        saliency_sections.start(run, method)
+        saliency_sections.start(run, choice)
     else:
         live.job_panel(job, "saliency")
     st.caption(COMPLETENESS_NOTE)
     st.stop()
 
 live.seen(job)
-by_group = saliency_sections.group_means(view)
-page.opening(QUESTION, saliency_sentence(by_group))
+own = saliency_sections.of_candidate(view, view.candidates[0])
+page.opening(QUESTION, saliency_sentence(own))
 picture_slot = st.container()
 with st.container(border=True):
-    rows, strength = saliency_sections.picture_controls(view, methods)
+    saliency_sections.choice_controls(case, run, choice, methods)
+    shelf = saliency_gallery.controls(view)
 with picture_slot:
-    saliency_sections.pictures(case, view, rows, strength)
+    saliency_gallery.pictures(case, run, view, shelf)
 st.caption(COMPLETENESS_NOTE)
 
 st.subheader("How far the gaze moved, per group", anchor=False)
-groups = [group for group in case.groups if group in set(by_group["group"])]
-tables.chart(charts.overlap_dots(by_group, groups), "overlap", charts.overlap_alt(by_group))
-tables.twin(by_group, "Saliency drift per group", "overlap")
-with tables.details("Every photograph", "saliency_images", ":material/list:") as is_open:
-    if is_open:
-        saliency_sections.image_table(view)
+saliency_sections.groups_chart(case, view, OVERLAP)
+reading = st.segmented_control(
+    "Read it", [SHORT, FULL], default=SHORT, required=True, key="saliency_reading"
+)
+if reading == FULL:
+    saliency_sections.groups_chart(case, view, DRIFT)
+st.caption(saliency_sections.sample_words(view))
+saliency_sections.group_table(view)
+if reading == FULL:
+    st.caption(saliency_sections.completeness_words(view))
+    with tables.details("Every photograph", "saliency_images", ":material/list:") as is_open:
+        if is_open:
+            saliency_sections.image_table(view)
+    with tables.details("All notes", "saliency_notes", ":material/edit_note:") as is_open:
+        if is_open:
+            saliency_sections.note_table(run, view)
 
 state.next_button("may it leave?", "review")

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.cases import Cases
+from dashboard.backend.classifier_file import ClassifierFile
 from dashboard.backend.evidence import SENSITIVITY_FILE
 from dashboard.backend.jobs import JobRequest, Jobs
 from dashboard.backend.runs import case_identity
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.catalogue import GRANULARITIES, MENU
-from fairquant_core.quantization.plan import BitPlan
+from fairquant_core.quantization.catalogue import MENU, RunConfig
+from fairquant_core.quantization.file_size import PackedFile
+from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from fairquant_core.quantization.allocation import Allocation
 
 MEASURED_FILE = "measured.parquet"
 CURVE_FILE = "curve.parquet"
@@ -31,6 +32,14 @@ CURVE_STEP = 0.25
 KEPT_PREVIEWS = 64
 KEPT_MAPS = 2
 WORST = "worst"
+
+PLANNER = "static_qat"
+"""Stands for every method that starts from the fair plan: what it refuses, they refuse."""
+
+NO_PRUNING = (
+    "The sensitivity of this case was measured without pruning (0 bits). Measure the layers again, or leave "
+    "pruning out."
+)
 
 
 class Budget:
@@ -80,40 +89,87 @@ class Budget:
         return None if artefact is None else self._load(artefact)
 
     def curve(self, case_id: str) -> pd.DataFrame | None:
-        """[kind, bits, megabytes, group, predicted_loss_rise]; None until measured."""
+        """[kind, bits, megabytes, group, predicted_loss_rise]; None until measured.
+
+        Sizes are those of files that can be exported, not of the weights alone.
+        """
         import pandas as pd
 
         artefact = self._newest(case_id)
         if artefact is None:
             return None
-        return pd.read_parquet(self._artefacts.path(artefact, CURVE_FILE))
+        case, sensitivity = self._cases.row(case_id), self._load(artefact)[1]
+        plan = _uniform_plan(sensitivity, max(MENU), kept_parameters(case, sensitivity))
+        whole = self._packed_file(case, sensitivity).bytes_of(plan, RunConfig())
+        frame = pd.read_parquet(self._artefacts.path(artefact, CURVE_FILE))
+        frame["megabytes"] += (whole - plan.packed_bytes()) / 1e6
+        return frame
 
-    def preview(self, case_id: str, bits: float, granularity: str) -> PlanPreview | None:
-        """The min-max plan at one average width; None until measured."""
+    def preview(
+        self, case_id: str, bits: float, granularity: str, wishes: Mapping[str, Any] | None = None
+    ) -> PlanPreview | None:
+        """The min-max plan of a budget; None until measured.
+
+        Parameters
+        ----------
+        wishes : fields of a run's configuration: size_bytes (then ``bits`` does not count), menu, floors, pins,
+            group_weights.
+        """
         artefact = self._newest(case_id)
         if artefact is None:
             return None
-        if granularity not in GRANULARITIES:
-            raise BudgetError(
-                f"Granularity {granularity!r} does not exist; choose one of "
-                f"{' or '.join(GRANULARITIES)}."
-            )
-        sensitivity = self._load(artefact)[1]
-        key = (case_id, artefact, round(float(bits), 4), granularity)
+        config = RunConfig(
+            method=PLANNER, bits=round(float(bits), 4), granularity=granularity, **(wishes or {})
+        )
+        key = (case_id, artefact, config.digest)
         with self._lock:
             if key in self._previews:
                 self._previews.move_to_end(key)
                 return self._previews[key]
-        # The solvers take a while to import and are not needed to draw the first page.
-        from fairquant_core.quantization.allocation import minimax
-
-        allocation = minimax(sensitivity, float(bits), granularity=granularity)
-        preview = _preview(allocation, kept_parameters(self._cases.row(case_id), sensitivity))
+        preview = self._solve(self._cases.row(case_id), self._load(artefact)[1], config)
         with self._lock:
             self._previews[key] = preview
             while len(self._previews) > KEPT_PREVIEWS:
                 self._previews.popitem(last=False)
         return preview
+
+    def _solve(self, case: Case, sensitivity: SensitivityMap, config: RunConfig) -> PlanPreview:
+        # The solvers take a while to import and are not needed to draw the first page.
+        from fairquant_core.quantization.allocation import minimax
+
+        if PRUNED in config.widths and PRUNED not in sensitivity.menu:
+            raise BudgetError(NO_PRUNING)
+        packed = self._packed_file(case, sensitivity)
+        bits = config.bits
+        if config.size_bytes is not None:
+            bits = packed.bits_for(config.size_bytes, config)
+        allocation = minimax(
+            sensitivity,
+            bits,
+            granularity=config.granularity,
+            menu=config.menu,
+            floors=config.floors,
+            pins=config.pins,
+            group_weights=config.group_weights,
+        )
+        plan = allocation.plan(kept_parameters=kept_parameters(case, sensitivity))
+        gap = allocation.certificate_gap
+        return PlanPreview(
+            plan=plan,
+            predicted=dict(allocation.predicted),
+            bytes=packed.bytes_of(plan, config),
+            certificate=float("nan") if gap is None else gap,
+            requested_bits=allocation.requested_bits,
+            achieved_bits=allocation.achieved_bits,
+            granularity=allocation.granularity,
+            layers=plan.layer_table(),
+        )
+
+    def _packed_file(self, case: Case, sensitivity: SensitivityMap) -> PackedFile:
+        assert case.classifier_hash is not None
+        path = self._artefacts.path(case.classifier_hash, case.classifier["file"])
+        about = ClassifierFile.read(path).description or {}
+        return PackedFile.read(path, sensitivity.layers, about)
 
     def _newest(self, case_id: str) -> str | None:
         self._cases.row(case_id)
@@ -145,15 +201,19 @@ def kept_parameters(case: Case, sensitivity: SensitivityMap) -> int:
 
 
 def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
-    """The best plan of every size, and every uniform width, in one long table."""
+    """The best plan of every size, and every uniform width, in one long table.
+
+    Sizes are the ideal ones; :meth:`Budget.curve` adds what the file says about itself.
+    """
     import numpy as np
     import pandas as pd
 
     from fairquant_core.quantization.allocation import curve, uniform_widths
 
-    low, high = min(sensitivity.menu), max(sensitivity.menu)
+    widths = [width for width in sensitivity.menu if width != PRUNED]
+    low, high = min(widths), max(widths)
     points = np.arange(low, high + CURVE_STEP / 2, CURVE_STEP)
-    planned = curve(sensitivity, points.tolist()).assign(kind="minimax")
+    planned = curve(sensitivity, points.tolist(), menu=sensitivity.menu).assign(kind="minimax")
     uniform = uniform_widths(sensitivity).assign(kind="uniform")
     wide = pd.concat([planned, uniform], ignore_index=True)
     codes = wide["achieved_bits"] * int(sensitivity.weights.sum()) / 8
@@ -180,19 +240,4 @@ def _uniform_plan(sensitivity: SensitivityMap, bits: int, kept: int) -> BitPlan:
         dict(zip(sensitivity.layers, counts.tolist(), strict=True)),
         bits,
         kept,
-    )
-
-
-def _preview(allocation: Allocation, kept: int) -> PlanPreview:
-    plan = allocation.plan(kept_parameters=kept)
-    gap = allocation.certificate_gap
-    return PlanPreview(
-        plan=plan,
-        predicted=dict(allocation.predicted),
-        bytes=plan.packed_bytes(),
-        certificate=float("nan") if gap is None else gap,
-        requested_bits=allocation.requested_bits,
-        achieved_bits=allocation.achieved_bits,
-        granularity=allocation.granularity,
-        layers=plan.layer_table(),
     )

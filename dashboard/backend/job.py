@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from dashboard.backend.budget import CURVE_FILE, MEASURED_FILE, kept_parameters, solve_curve
-from dashboard.backend.cases import COHORT_FOLDER, FULL_PRECISION
+from dashboard.backend.cases import COHORT_FOLDER, FULL_PRECISION, group_order
 from dashboard.backend.classifier_file import ClassifierFile
 from dashboard.backend.evidence import (
     AUDIT_FILE,
@@ -26,30 +26,32 @@ from dashboard.backend.evidence import (
     SENSITIVITY_FILE,
 )
 from dashboard.backend.execution import Outcome, Task, main
-from dashboard.backend.jobs import Jobs
 from dashboard.backend.new_case import CLASSIFIER_FILE, hash_images
-from dashboard.backend.saliency_maps import SALIENCY_FILE
+from dashboard.backend.saliency_maps import GROUPS_FILE, SALIENCY_FILE
+from dashboard.backend.saliency_task import as_audited, chosen, read_pictures, targets
 from dashboard.backend.schema import Case
 from dashboard.backend.store import now
-from dashboard.backend.views import JobKind, JobState
+from dashboard.backend.views import JobKind
 from fairquant_core import pipeline, scoring
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort, load_cohort
-from fairquant_core.errors import Cancelled, ClassifierError
-from fairquant_core.explain.saliency import attribute
+from fairquant_core.errors import ClassifierError
+from fairquant_core.explain.side_by_side import compare_maps
 from fairquant_core.files import atomic_path
 from fairquant_core.models.checkpoint import load_classifier, save_classifier
+from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.fitting import FitConfig, fit
-from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import TrainingData
-from fairquant_core.scoring import load_any, training_data
+from fairquant_core.scoring import CANDIDATE, load_any, training_data
 
-MAP_SEED = 0
+MAP_SEED = RunConfig().seed
 MAP_IMAGES = RunConfig().images_per_group
+"""As a run's own defaults, so that the plan on the budget page is the plan of the run."""
+
 SALIENCY_BATCH = 8
 
 
@@ -119,11 +121,10 @@ def sensitivity(task: Task) -> Outcome:
 def run(task: Task) -> Outcome:
     """Plan, train, pack, and audit the packed file."""
     case = task.case
-    config = RunConfig.from_json(task.job.config)
     result = pipeline.run(
         _cohort(task),
         _classifier(task),
-        config,
+        RunConfig.from_json(task.job.config),
         group_column=case.group_column,
         scheme=case.scheme,
         limits=Limits.from_json(case.limits),
@@ -133,7 +134,6 @@ def run(task: Task) -> Outcome:
         work=task.work,
         progress=task.progress,
         cancel=task.cancel,
-        sensitivity_map=_known_map(task, config),
     )
     size = result.audit["size"]
     summary = {
@@ -146,38 +146,48 @@ def run(task: Task) -> Outcome:
 
 
 def saliency(task: Task) -> Outcome:
-    """Maps of the same images for the class that full precision decided for, before and after."""
+    """Maps of the same images and classes by full precision and the candidates, and their drift."""
     assert task.parent is not None and task.parent.result_hash is not None
-    method, ids = task.job.config["method"], list(task.job.config["image_ids"])
-    cohort, before = _cohort(task), _classifier(task)
-    after = load_any(task.artefacts.path(task.parent.result_hash, MODEL_FILE))
-    data = _data(task, cohort, before)
-    position = {one: row for row, one in enumerate(cohort.table["id"])}
-    images = np.stack([data.images[position[one]] for one in ids])
-    targets = _decided(task, ids)
-    arrays: dict[str, Any] = {"ids": np.array(ids), "targets": targets}
-    for place, (name, classifier) in enumerate((("before", before), ("after", after))):
+    config, case = task.job.config, task.case
+    # Images that are gone since the audit must not keep the others from being shown.
+    cohort = load_cohort(task.settings.case_folder(case.id) / COHORT_FOLDER, check_images=False)
+    classifiers = {FULL_PRECISION: _classifier(task)} | {
+        run: load_any(task.artefacts.path(result, MODEL_FILE))
+        for run, result in config["results"].items()
+    }
+    first = classifiers[FULL_PRECISION]
+    table = Predictions.load(task.artefacts.path(task.parent.result_hash, PREDICTIONS_FILE))
+    found = read_pictures(cohort, config["image_ids"], first.preprocessing, task.progress)
+    rows = chosen(table, found.ids)
+    scores = predict(first, found.images, batch_size=SALIENCY_BATCH, cancel=task.cancel)
+    found = as_audited(found, rows.probabilities(FULL_PRECISION), scores)
+    rows = chosen(table, found.ids)
 
-        def report(done: int, total: int, place: int = place) -> None:
-            _stop_if_asked(task)
-            step, steps = place * total + done, 2 * total
-            task.progress(Progress("saliency", step, steps, f"Map {step} of {steps}"))
+    def report(done: int, total: int) -> None:
+        task.progress(Progress("saliency", done, total, f"Map {done} of {total}"))
 
-        found = attribute(
-            classifier,
-            images,
-            targets,
-            method,
-            batch_size=SALIENCY_BATCH,
-            progress=report,
-            cancel=task.cancel,
-        )
-        arrays[f"maps_{name}"] = found.maps
-        if found.completeness is not None:
-            arrays[f"completeness_{name}"] = found.completeness
-    with atomic_path(task.work / SALIENCY_FILE) as part, part.open("wb") as target:
-        np.savez_compressed(target, **arrays)
-    return Outcome(_files(task, SALIENCY_FILE))
+    maps = compare_maps(
+        classifiers,
+        found.ids,
+        found.images,
+        targets(rows, config["choice"], FULL_PRECISION, CANDIDATE, first.classes),
+        config["choice"]["method"],
+        work=task.work,
+        progress=report,
+        cancel=task.cancel,
+    )
+    groups = rows.groups(case.group_column, case.scheme)
+    by_group = maps.by_group(
+        groups,
+        np.isin(maps.ids, config["sampled"]),
+        clusters=rows.frame["cluster"].to_numpy(),
+        order=group_order(groups, case.scheme),
+    )
+    maps.save(task.work / SALIENCY_FILE)
+    with atomic_path(task.work / GROUPS_FILE) as part:
+        by_group.to_parquet(part, index=False)
+    summary = {"problems": found.problems, "crop": first.preprocessing.crop_fraction}
+    return Outcome(_files(task, SALIENCY_FILE, GROUPS_FILE), summary)
 
 
 _SOURCE_KEYS = ("labels", "groups", "scheme", "split_seed")
@@ -241,28 +251,6 @@ def _fitted(task: Task, cohort: Cohort, weights: Path | None) -> Classifier:
     return classifier
 
 
-def _known_map(task: Task, config: RunConfig) -> SensitivityMap | None:
-    """The curvature map of the case, if it is the very one that this run would compute."""
-    if config.seed != MAP_SEED or config.images_per_group != MAP_IMAGES:
-        return None
-    jobs = Jobs(task.store, task.settings)
-    rows = jobs.rows(kind=JobKind.SENSITIVITY, case_id=task.case.id, state=JobState.FINISHED)
-    for row in rows:
-        if row.result_hash and task.artefacts.has(row.result_hash, SENSITIVITY_FILE):
-            return SensitivityMap.load(task.artefacts.path(row.result_hash, SENSITIVITY_FILE))
-    return None
-
-
-def _decided(task: Task, ids: list[str]) -> np.ndarray:
-    """Class that the full-precision classifier decided for. Shapes: (N,) int64."""
-    assert task.parent is not None and task.parent.result_hash is not None
-    path = task.artefacts.path(task.parent.result_hash, PREDICTIONS_FILE)
-    predictions = Predictions.load(path)
-    codes = predictions.predicted_codes(FULL_PRECISION)
-    by_id = dict(zip(predictions.frame["id"], codes, strict=True))
-    return np.array([by_id[one] for one in ids], dtype=np.int64)
-
-
 def _data(task: Task, cohort: Cohort, classifier: Classifier) -> TrainingData:
     """The cohort decoded for a classifier, with the groups of the case."""
     return training_data(
@@ -295,11 +283,6 @@ def _classifier(task: Task) -> Classifier:
 def _files(task: Task, *names: str, optional: tuple[str, ...] = ()) -> dict[str, Path]:
     found = {name: task.work / name for name in names}
     return found | {name: task.work / name for name in optional if (task.work / name).is_file()}
-
-
-def _stop_if_asked(task: Task) -> None:
-    if task.cancel():
-        raise Cancelled("Cancelled while computing saliency maps.")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""Remarks that people leave on a case or run. They decide nothing and are not in the audit log."""
+"""Remarks that people leave on a case, a run or an image of a run. They decide nothing and are not in the audit log."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import select
 
 from dashboard.backend.schema import Note
-from dashboard.backend.store import Store, now
+from dashboard.backend.store import Store, digest, now
 from dashboard.backend.views import NoteView
 from fairquant_core.errors import FairQuantError
 
 LONGEST = 10_000
+
+
+def image_subject(run_id: str, image_id: str) -> str:
+    """What a remark on an image of a run is filed under; ids of images can be of any length."""
+    return f"{run_id}/{digest(image_id)[:20]}"
 
 
 class Notes:
@@ -32,3 +39,15 @@ class Notes:
         query = select(Note).where(Note.subject == subject).order_by(Note.id)
         with self._store.read() as session:
             return [NoteView(note.time, note.person, note.text) for note in session.scalars(query)]
+
+    def on_images(self, run_id: str, image_ids: Sequence[str]) -> dict[str, list[NoteView]]:
+        """Remarks on images of a run, oldest first, by image; images without one are left out."""
+        names = {image_subject(run_id, one): one for one in image_ids}
+        query = select(Note).where(Note.subject.startswith(f"{run_id}/", autoescape=True))
+        found: dict[str, list[NoteView]] = {}
+        with self._store.read() as session:
+            for note in session.scalars(query.order_by(Note.id)):
+                if note.subject in names:
+                    view = NoteView(note.time, note.person, note.text)
+                    found.setdefault(names[note.subject], []).append(view)
+        return found

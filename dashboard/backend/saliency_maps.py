@@ -8,14 +8,17 @@ than others.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from dashboard.backend.artefacts import Artefacts
-from dashboard.backend.cases import Cases, group_order
+from dashboard.backend.cases import Cases
 from dashboard.backend.jobs import JobRequest, Jobs
 from dashboard.backend.results import Results
-from dashboard.backend.schema import Job
-from dashboard.backend.views import JobKind, JobState, SaliencyView
+from dashboard.backend.saliency_views import TARGETS, SaliencyChoice, SaliencyView
+from dashboard.backend.schema import Case, Job
+from dashboard.backend.views import JobKind, JobState
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.catalogue import METHODS
@@ -24,12 +27,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SALIENCY_FILE = "saliency.npz"
-SAMPLED_PER_GROUP = 8
-FLIPS_PER_GROUP = 4
+GROUPS_FILE = "saliency_groups.parquet"
+MOST_OTHERS = 3
+"""More columns than these leave no room for a picture."""
+
+MOST_PER_GROUP = 100
+LOST, GAINED = "lost", "gained"
 
 UNKNOWN_METHOD = "There is no saliency method {name!r}; choose one of {known}."
-STRANGE_IMAGES = "These images are not in the audit split of this run: {ids}."
-NO_IMAGES = "Choose at least one image for the saliency maps."
+UNKNOWN_TARGET = "There is no target {name!r}; choose one of {known}."
+UNKNOWN_CLASS = "The case has no class {name!r}; choose one of {known}."
+TOO_MANY = "At most {most} further candidates can be shown beside this one, not {found}."
+OTHER_CASE = "Run {run} belongs to another case; only candidates of the same case can be compared."
+OTHER_IMAGES = "Run {run} was audited on other images than run {own}; start it again."
+BAD_NUMBER = "The sample needs 2 to {most} images per group, not {found}."
+NO_IMAGES = "The audit split holds no image of a group of this case."
 
 
 class SaliencyMaps:
@@ -41,118 +53,224 @@ class SaliencyMaps:
         self._artefacts = artefacts
         self._results = results
 
-    def request(self, run_id: str, method: str, image_ids: list[str] | None) -> str:
-        """Queue the maps of some images, before and after."""
-        if method not in METHODS:
-            raise EvaluationError(UNKNOWN_METHOD.format(name=method, known=", ".join(METHODS)))
+    def request(self, run_id: str, choice: SaliencyChoice) -> str:
+        """Queue the maps of some images by full precision and by the run and others."""
         run = self._results.finished(run_id)
-        audit = self._results.predictions(run_id).part("audit")
-        if image_ids is None:
-            sampled, flipped = self._choose(run, audit)
-            ids = [*flipped, *(one for one in sampled if one not in set(flipped))]
-        else:
-            ids, sampled = list(dict.fromkeys(image_ids)), []
-            strange = sorted(set(ids) - set(audit.frame["id"]))
-            if strange:
-                raise EvaluationError(STRANGE_IMAGES.format(ids=", ".join(strange[:5])))
+        case = self._cases.row(run.case_id)
+        choice = _normal(choice, run_id)
+        _check(choice, case)
+        runs = [run, *(self._results.finished(one) for one in choice.others)]
+        for other in runs[1:]:
+            if other.case_id != case.id:
+                raise EvaluationError(OTHER_CASE.format(run=other.id))
+        decisions = self._decisions(case, runs)
+        sampled = _sample(case, decisions, choice.per_group)
+        flipped = _flipped(case, decisions, choice.per_group)
+        ids = [*flipped, *(one for one in sampled if one not in set(flipped))]
         if not ids:
             raise EvaluationError(NO_IMAGES)
-        config = {"method": method, "image_ids": ids, "sampled": sampled}
+        config = {
+            "choice": _json(choice),
+            "results": {one.id: one.result_hash for one in runs},
+            "image_ids": ids,
+            "sampled": sampled,
+        }
         return self._jobs.submit(
             JobRequest(
                 JobKind.SALIENCY,
                 run.case_id,
-                f"{METHODS[method].title} of {len(ids)} images",
-                {"run": run.id, "result": run.result_hash, "config": config},
+                f"{METHODS[choice.method].title} of {len(ids)} images",
+                {"config": config},
                 config,
                 parent_id=run.id,
             ),
-            lambda result: self._artefacts.has(result, SALIENCY_FILE),
+            self._whole,
         )
 
-    def job(self, run_id: str, method: str) -> Job | None:
-        """The job that was asked for last."""
-        return next(iter(self._rows(run_id, method, None)), None)
+    def job(self, run_id: str, choice: SaliencyChoice) -> Job | None:
+        """The job that was asked for last with this choice."""
+        return next(iter(self._rows(run_id, choice, None)), None)
 
-    def view(self, run_id: str, method: str) -> SaliencyView | None:
-        """The newest finished maps; None if there are none."""
-        for row in self._rows(run_id, method, JobState.FINISHED):
-            if row.result_hash and self._artefacts.has(row.result_hash, SALIENCY_FILE):
-                return self._read(row, method)
+    def view(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
+        """The newest finished maps of this choice; None if there are none."""
+        for row in self._rows(run_id, choice, JobState.FINISHED):
+            if row.result_hash and self._whole(row.result_hash):
+                return self._read(row, choice)
         return None
 
-    def _rows(self, run_id: str, method: str, state: JobState | None) -> list[Job]:
-        self._jobs.row(run_id, JobKind.RUN)
+    def _whole(self, result: str) -> bool:
+        return all(self._artefacts.has(result, name) for name in (SALIENCY_FILE, GROUPS_FILE))
+
+    def _rows(self, run_id: str, choice: SaliencyChoice, state: JobState | None) -> list[Job]:
+        choice = _normal(choice, run_id)
+        runs = [self._jobs.row(one, JobKind.RUN) for one in (run_id, *choice.others)]
+        results = {run.id: run.result_hash for run in runs}
+        wanted = _json(choice)
         rows = self._jobs.rows(kind=JobKind.SALIENCY, parent_id=run_id, state=state)
-        return [row for row in rows if row.config["method"] == method]
+        return [
+            row
+            for row in rows
+            if (row.config.get("choice"), row.config.get("results")) == (wanted, results)
+        ]
 
-    def _choose(self, run: Job, audit: Predictions) -> tuple[list[str], list[str]]:
-        """Ids of the random sample per group, and ids of flips per group (lost ones first)."""
-        case = self._cases.row(run.case_id)
-        groups = audit.groups(case.group_column, case.scheme)
-        flips = self._results.comparison(run.id, None).flips
-        sampled: list[str] = []
-        flipped: list[str] = []
-        for group in case.groups:
-            ids = audit.frame.loc[(groups == group).to_numpy(), "id"].tolist()
-            # By hash of run and id: random, but the same for everybody who asks.
-            ids.sort(key=lambda one: hashlib.sha256(f"{run.id}:{one}".encode()).digest())
-            sampled += ids[:SAMPLED_PER_GROUP]
-            flipped += flips.loc[flips["group"] == group, "id"].head(FLIPS_PER_GROUP).tolist()
-        return sampled, flipped
+    def _decisions(self, case: Case, runs: Sequence[Job]) -> list[Decisions]:
+        found = [self._decided(case, run.id) for run in runs]
+        own = found[0].frame["id"].tolist()
+        for run, other in zip(runs[1:], found[1:], strict=True):
+            if other.frame["id"].tolist() != own:
+                raise EvaluationError(OTHER_IMAGES.format(run=run.id, own=runs[0].id))
+        return found
 
-    def _read(self, row: Job, method: str) -> SaliencyView:
+    def _decided(self, case: Case, run_id: str) -> Decisions:
         import numpy as np
-
-        from fairquant_core.explain.drift import group_drift, image_drift
-
-        path = self._artefacts.path(str(row.result_hash), SALIENCY_FILE)
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-        ids = arrays["ids"].astype(str).tolist()
-        before, after = arrays["maps_before"], arrays["maps_after"]
-        frame = self._frame(row, ids).join(image_drift(before, after))
-        sampled = frame[frame["sampled"]]
-        case = self._cases.row(row.case_id)
-        by_group = group_drift(
-            sampled,
-            sampled["group"],
-            clusters=sampled["cluster"].to_numpy(),
-            order=group_order(sampled["group"], case.scheme),
-        )
-        return SaliencyView(
-            method=method,
-            frame=frame,
-            maps_before=before,
-            maps_after=after,
-            completeness_before=arrays.get("completeness_before"),
-            completeness_after=arrays.get("completeness_after"),
-            by_group=by_group,
-        )
-
-    def _frame(self, row: Job, ids: list[str]) -> pd.DataFrame:
-        """What is known about each image, in the order of the maps."""
         import pandas as pd
 
-        assert row.parent_id is not None
-        case = self._cases.row(row.case_id)
-        audit = self._results.predictions(row.parent_id).part("audit")
-        known = self._results.audit(row.parent_id)
+        audit: Predictions = self._results.predictions(run_id).part("audit")
+        known = self._results.audit(run_id)
         before, after = known["reference"], known["candidate"]
         was, now = audit.correct(before), audit.correct(after)
-        table = pd.DataFrame(
+        flip = np.where(was == now, "", np.where(was, LOST, GAINED))
+        frame = pd.DataFrame(
             {
-                "id": audit.frame["id"].astype(str),
-                "group": audit.groups(case.group_column, case.scheme).astype(object),
-                "label": audit.frame["label"],
-                "before": audit.predicted(before),
-                "after": audit.predicted(after),
-                "flip": [
-                    "lost" if a and not b else "gained" if b and not a else ""
-                    for a, b in zip(was, now, strict=True)
-                ],
-                "cluster": audit.frame["cluster"],
+                "id": audit.frame["id"].astype(str).to_numpy(),
+                "group": audit.groups(case.group_column, case.scheme).astype(object).to_numpy(),
+                "label": audit.frame["label"].to_numpy(),
+                "before": audit.predicted(before).to_numpy(),
+                "after": audit.predicted(after).to_numpy(),
+                "flip": flip,
             }
-        ).set_index("id", drop=False)
-        frame = table.loc[ids].reset_index(drop=True)
-        return frame.assign(sampled=frame["id"].isin(row.config["sampled"]))
+        )
+        return Decisions(run_id, frame)
+
+    def _read(self, row: Job, choice: SaliencyChoice) -> SaliencyView:
+        import pandas as pd
+
+        from fairquant_core.explain.maps import ComparedMaps
+
+        result = str(row.result_hash)
+        maps = ComparedMaps.load(self._artefacts.path(result, SALIENCY_FILE))
+        by_group = pd.read_parquet(self._artefacts.path(result, GROUPS_FILE))
+        runs = [self._jobs.row(one) for one in maps.models[1:]]
+        titles = _titles(runs)
+        case = self._cases.row(row.case_id)
+        decisions = self._decisions(case, runs)
+        asked = list(row.config["image_ids"])
+        frame = decisions[0].frame.set_index("id", drop=False).loc[asked].reset_index(drop=True)
+        places = {one: place for place, one in enumerate(maps.ids)}
+        problems = row.summary.get("problems", {})
+        frame = frame.drop(columns=["after", "flip"]).assign(
+            target=_target_names(choice, case, decisions[0], frame),
+            sampled=frame["id"].isin(row.config["sampled"]),
+            problem=[problems.get(one, "") for one in asked],
+            place=[places.get(one, -1) for one in asked],
+        )
+        changes = maps.changes().rename(columns={"model": "candidate"})
+        parts, flips = [], []
+        for title, decided in zip(titles.values(), decisions, strict=True):
+            own = decided.frame[["id", "after", "flip"]].assign(candidate=titles[decided.run_id])
+            drift = changes[changes["candidate"] == decided.run_id].drop(columns="candidate")
+            parts.append(own[own["id"].isin(asked)].merge(drift, on="id", how="left"))
+            counts = decided.flips(asked).assign(candidate=title)
+            flips.append(counts)
+        table = pd.concat(parts, ignore_index=True)
+        table["estimable"] = table["estimable"].eq(True)
+        by_group = by_group.rename(columns={"model": "candidate"})
+        by_group["candidate"] = by_group["candidate"].map(titles)
+        by_group = by_group.merge(pd.concat(flips), on=["candidate", "group"], how="left")
+        return SaliencyView(
+            choice=choice,
+            candidates=tuple(titles.values()),
+            frame=frame,
+            changes=table[["candidate", "id", "after", "flip", "drift", "overlap", "estimable"]],
+            pictures=maps.pictures,
+            completeness=maps.completeness,
+            score_change=maps.score_change,
+            by_group=by_group.fillna({"flips": 0, "flips_shown": 0}),
+            crop=float(row.summary.get("crop", 1.0)),
+        )
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a run decided on the audit images: [id, group, label, before, after, flip]."""
+
+    run_id: str
+    frame: pd.DataFrame
+
+    def flips(self, shown: Sequence[str]) -> pd.DataFrame:
+        """[group, flips, flips_shown]."""
+        flipped = self.frame[self.frame["flip"] != ""]
+        drawn = flipped[flipped["id"].isin(shown)]
+        counts = flipped.groupby("group").size().rename("flips").to_frame()
+        counts["flips_shown"] = drawn.groupby("group").size()
+        return counts.fillna(0).astype(int).reset_index()
+
+
+def _normal(choice: SaliencyChoice, run_id: str) -> SaliencyChoice:
+    """Choices that mean the same are the same."""
+    others = tuple(sorted(set(choice.others) - {run_id}))
+    named = choice.target_class if choice.target == "class" else ""
+    return replace(choice, others=others, target_class=named)
+
+
+def _json(choice: SaliencyChoice) -> dict[str, Any]:
+    return {**asdict(choice), "others": list(choice.others)}
+
+
+def _check(choice: SaliencyChoice, case: Case) -> None:
+    if choice.method not in METHODS:
+        raise EvaluationError(UNKNOWN_METHOD.format(name=choice.method, known=", ".join(METHODS)))
+    if choice.target not in TARGETS:
+        raise EvaluationError(UNKNOWN_TARGET.format(name=choice.target, known=", ".join(TARGETS)))
+    if choice.target == "class" and choice.target_class not in case.classes:
+        raise EvaluationError(
+            UNKNOWN_CLASS.format(name=choice.target_class, known=", ".join(case.classes))
+        )
+    if len(choice.others) > MOST_OTHERS:
+        raise EvaluationError(TOO_MANY.format(most=MOST_OTHERS, found=len(choice.others)))
+    if not 2 <= choice.per_group <= MOST_PER_GROUP:
+        raise EvaluationError(BAD_NUMBER.format(most=MOST_PER_GROUP, found=choice.per_group))
+
+
+def _sample(case: Case, decisions: Sequence[Decisions], count: int) -> list[str]:
+    """Ids drawn per group: random, but the same for every candidate of the case and everybody."""
+    frame = decisions[0].frame
+    found: list[str] = []
+    for group in case.groups:
+        ids = frame.loc[frame["group"] == group, "id"].tolist()
+        ids.sort(key=lambda one: hashlib.sha256(f"{case.id}:{one}".encode()).digest())
+        found += ids[:count]
+    return found
+
+
+def _flipped(case: Case, decisions: Sequence[Decisions], count: int) -> list[str]:
+    """Ids of flips per group by any candidate, lost ones first."""
+    found: list[str] = []
+    for group in case.groups:
+        inside: dict[str, None] = {}
+        for kind in (LOST, GAINED):
+            for decided in decisions:
+                frame = decided.frame
+                rows = frame[(frame["group"] == group) & (frame["flip"] == kind)]
+                inside |= dict.fromkeys(rows["id"])
+        found += list(inside)[:count]
+    return found
+
+
+def _target_names(
+    choice: SaliencyChoice, case: Case, own: Decisions, frame: pd.DataFrame
+) -> list[str]:
+    """Name of the class whose score the maps of each row explain."""
+    if choice.target == "class":
+        return [choice.target_class] * len(frame)
+    column = {"predicted": "before", "candidate": "after", "true": "label"}[choice.target]
+    return own.frame.set_index("id")[column].loc[frame["id"]].tolist()
+
+
+def _titles(runs: Sequence[Job]) -> dict[str, str]:
+    """Run id -> its title; two of the same title are told apart by their ids."""
+    names = [run.title for run in runs]
+    return {
+        run.id: run.title if names.count(run.title) == 1 else f"{run.title} ({run.id[-4:]})"
+        for run in runs
+    }

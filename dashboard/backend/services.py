@@ -6,6 +6,7 @@ left behind. All methods are safe to call from several sessions and threads at o
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,15 @@ from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.audit_log import AuditLog
 from dashboard.backend.bundles import Bundles
 from dashboard.backend.jobs import Jobs, view
-from dashboard.backend.notes import Notes
+from dashboard.backend.notes import Notes, image_subject
 from dashboard.backend.results import Results
 from dashboard.backend.reviews import Reviews
 from dashboard.backend.saliency_maps import SaliencyMaps
+from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store
 from dashboard.backend.supervision import Supervisor, reconcile
+from dashboard.backend.sweeps import Sweeps
 from fairquant_core.errors import FairQuantError
 from fairquant_core.explain.catalogue import METHODS as SALIENCY_METHODS
 from fairquant_core.quantization.plan import BitPlan
@@ -66,6 +69,7 @@ class Services:
         self._runs = runs.Runs(self._jobs, self._cases, self._artefacts, self._reviews)
         self._budget = budget.Budget(self._jobs, self._cases, self._artefacts)
         self._results = Results(self._jobs, self._cases, self._artefacts)
+        self._sweeps = Sweeps(self._runs, self._results)
         self._saliency = SaliencyMaps(self._jobs, self._cases, self._artefacts, self._results)
         self._bundles = Bundles(settings, self._artefacts, self._reviews, self._log)
         self._notes = Notes(self._store)
@@ -195,10 +199,17 @@ class Services:
         return self._budget.curve(case_id)
 
     def plan_preview(
-        self, case_id: str, bits: float, granularity: str = "channel"
+        self,
+        case_id: str,
+        bits: float,
+        granularity: str = "channel",
+        wishes: dict[str, Any] | None = None,
     ) -> views.PlanPreview | None:
-        """The minimax bit plan at an average width; None until the sensitivity is measured."""
-        return self._budget.preview(case_id, bits, granularity)
+        """The minimax bit plan at an average width; None until the sensitivity is measured.
+
+        `wishes` are further fields of a run's configuration, such as size_bytes, menu or pins.
+        """
+        return self._budget.preview(case_id, bits, granularity, wishes)
 
     # runs -------------------------------------------------------------------------------------
     def methods(self) -> list[views.MethodView]:
@@ -220,6 +231,33 @@ class Services:
     def run(self, run_id: str) -> views.RunView:
         """One run. Raises FairQuantError for an unknown id."""
         return self._runs.one(run_id)
+
+    def plan_sweep(
+        self,
+        case_id: str,
+        methods: Sequence[str],
+        budgets: Sequence[float],
+        seeds: Sequence[int],
+        settings: Mapping[str, Any],
+    ) -> views.SweepPlan:
+        """Which runs these choices mean; starts nothing. `settings`: further keys of RunConfig."""
+        return self._sweeps.plan(case_id, methods, budgets, seeds, settings)
+
+    def start_sweep(
+        self,
+        case_id: str,
+        methods: Sequence[str],
+        budgets: Sequence[float],
+        seeds: Sequence[int],
+        settings: Mapping[str, Any],
+        person: str = "",
+    ) -> list[str]:
+        """Queue all of these runs, existing ones excepted; returns the ids of all."""
+        return self._sweeps.start(case_id, methods, budgets, seeds, settings, person)
+
+    def board(self, case_id: str) -> views.BoardView | None:
+        """All finished runs of the case beside one another; None before the first."""
+        return self._sweeps.board(case_id)
 
     def epochs(self, run_id: str) -> pd.DataFrame:
         """[epoch, epochs, loss, validation_loss, average_bits, worst_group_accuracy, accuracy,
@@ -251,24 +289,22 @@ class Services:
         """Accuracy per model and group, differences, flips and verdicts on the audit split."""
         return self._results.comparison(run_id, scheme)
 
-    def request_saliency(
-        self, run_id: str, method: str = "integrated_gradients", image_ids: list[str] | None = None
-    ) -> str:
-        """Queue saliency maps; without ids: up to 8 audit images per group, flips first."""
-        return self._saliency.request(run_id, method, image_ids)
+    def request_saliency(self, run_id: str, choice: SaliencyChoice) -> str:
+        """Queue saliency maps of a sample per group and of flips; the same choice, the same job."""
+        return self._saliency.request(run_id, choice)
 
     def saliency_methods(self) -> dict[str, str]:
         """name -> title of the saliency methods on offer."""
         return {name: method.title for name, method in SALIENCY_METHODS.items()}
 
-    def saliency_job(self, run_id: str, method: str) -> views.JobView | None:
-        """The newest saliency job of the run with this method."""
-        row = self._saliency.job(run_id, method)
+    def saliency_job(self, run_id: str, choice: SaliencyChoice) -> views.JobView | None:
+        """The newest saliency job of the run with this choice."""
+        row = self._saliency.job(run_id, choice)
         return None if row is None else view(row)
 
-    def saliency(self, run_id: str, method: str) -> views.SaliencyView | None:
+    def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps, or None."""
-        return self._saliency.view(run_id, method)
+        return self._saliency.view(run_id, choice)
 
     # review and export ------------------------------------------------------------------------
     def review(self, run_id: str) -> views.ReviewView:
@@ -322,3 +358,11 @@ class Services:
     def notes(self, subject: str) -> list[views.NoteView]:
         """Remarks on a case or run id, oldest first."""
         return self._notes.about(subject)
+
+    def add_image_note(self, run_id: str, image_id: str, person: str, text: str) -> None:
+        """Leave a remark on an image of a run."""
+        self._notes.add(image_subject(run_id, image_id), person, text)
+
+    def image_notes(self, run_id: str, image_ids: Sequence[str]) -> dict[str, list[views.NoteView]]:
+        """Remarks on images of a run, oldest first, by image."""
+        return self._notes.on_images(run_id, image_ids)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from fairquant_core.audit.criteria import Limits
@@ -257,6 +256,38 @@ class PlanPreview:
 
 
 @dataclass(frozen=True)
+class SweepPlan:
+    """The runs that methods x budgets x seeds mean.
+
+    `existing`: how many of `configs` are there already. `skipped`: (method, bits, why it cannot be run).
+    `seconds`: what the others may take, one after the other; None without a finished run to go by.
+    """
+
+    configs: tuple[dict[str, Any], ...]
+    existing: int
+    skipped: tuple[tuple[str, float, str], ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """All finished runs of a case, audit split.
+
+    `candidates`: one row per run and one for the classifier as given [method, title, bits, seed, images,
+    accuracy, worst, worst_low, worst_high, worst_group, gap, "accuracy: <group>"..., bits_achieved,
+    size_bytes, minutes, verdict, run_id, on_front]. `means`: one row per title and bits, means over
+    seeds, with "<figure>_sd", seeds, worst_groups and on_front. `waiting` and `stopped` count the other
+    runs; `unreadable` names finished ones whose files were damaged.
+    """
+
+    candidates: pd.DataFrame
+    means: pd.DataFrame
+    waiting: int
+    stopped: int
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ComparisonView:
     """Everything the compare page shows about one run, on the audit split.
 
@@ -273,23 +304,6 @@ class ComparisonView:
     scheme: str
     groups: tuple[str, ...]
     models: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SaliencyView:
-    """Maps of the same images and target classes before and after compression.
-
-    `frame` [id, group, label, before, after, flip, drift, overlap], one row per image in the order
-    of the maps. Shapes: maps (N, S, S) float32. Completeness: (N,) or None where not defined.
-    """
-
-    method: str
-    frame: pd.DataFrame
-    maps_before: np.ndarray
-    maps_after: np.ndarray
-    completeness_before: np.ndarray | None
-    completeness_after: np.ndarray | None
-    by_group: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,24 @@
-"""Controls, consequences and the start button of the budget page."""
+"""What a budget means for each group, and how good the plan is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.backend.views import CaseView, JobState, PlanPreview, RunView
-from dashboard.components import data, state, tables
+from dashboard.components import data, tables
+from dashboard.components.budget_controls import Asked, described
+from dashboard.components.charts.budget import Chosen
 from dashboard.components.glossary import tip
+from dashboard.components.run_form import CONTROL
 from dashboard.components.sentences import equal_costs
-from dashboard.components.words import escaped, percent
-from fairquant_core.errors import FairQuantError
-from fairquant_core.quantization.catalogue import GRANULARITIES, MENU, RunConfig
+from dashboard.components.words import megabytes, nats, percent
+from fairquant_core.quantization.catalogue import MENU
 
-LOWEST, HIGHEST, STEP, DEFAULT = float(min(MENU)), float(max(MENU)), 0.1, 4.0
-CONTROL = "full_precision"
-"""The method that changes no bits; its budget is not shown."""
-
-FAIRNESS = {
-    "worst": "the worst-served group counts most",
-    "gap": "the gap between groups counts",
-    "none": "all images count the same",
-}
-GRANULARITY_TITLES = {"channel": "every channel its own bits", "layer": "every layer its own bits"}
+HARDLY = 0.01
+"""A price below this share of the cost itself is not worth a number."""
 
 CONSEQUENCE_COLUMNS = {
     "group": "Group",
@@ -37,38 +30,6 @@ CONSEQUENCE_COLUMNS = {
 }
 
 
-def chosen() -> tuple[float, str]:
-    """Budget and granularity as the controls stand (drawn later on the page)."""
-    bits = st.session_state.get("budget_bits", DEFAULT)
-    granularity = st.session_state.get("budget_granularity") or GRANULARITIES[0]
-    return round(float(bits), 1), granularity
-
-
-def slider() -> None:
-    """Choose the average bits and how finely they may be spread."""
-    st.session_state.setdefault("budget_bits", DEFAULT)
-    st.slider(
-        "Budget: average bits per weight",
-        LOWEST,
-        HIGHEST,
-        step=STEP,
-        format="%.1f",
-        key="budget_bits",
-        help=tip("budget"),
-        width=420,
-        persist_state="session",
-    )
-    st.selectbox(
-        "Plan",
-        GRANULARITIES,
-        format_func=lambda name: GRANULARITY_TITLES[name],
-        key="budget_granularity",
-        width=250,
-        help=tip("bit plan"),
-        persist_state="session",
-    )
-
-
 def finished_runs(runs: Sequence[RunView], case: CaseView) -> pd.DataFrame:
     """[run, bits, megabytes, loss_rise] of finished runs, measured on the audit photographs."""
     known = tuple(group for group in case.groups if group != "unknown")
@@ -78,9 +39,15 @@ def finished_runs(runs: Sequence[RunView], case: CaseView) -> pd.DataFrame:
             continue
         rise = data.measured_rise(run, known)
         if rise is not None:
-            name = f"{run.method} {run.bits:g}"
+            name = f"{run.method} {round(run.bits, 2):g}"
             rows.append((name, run.bits, run.bytes_packed / 1e6, rise))
     return pd.DataFrame(rows, columns=["run", "bits", "megabytes", "loss_rise"])
+
+
+def chosen_point(asked: Asked, preview: PlanPreview) -> Chosen:
+    """Where the plan lies on the figure, named by what was asked."""
+    label = f"{asked.bits:g} bits" if asked.size_bytes is None else megabytes(asked.size_bytes)
+    return Chosen(label, preview.bytes / 1e6, max(preview.predicted.values(), default=float("nan")))
 
 
 def consequences(
@@ -124,91 +91,29 @@ def plain_consequence(rise: float, naive: float | None, width: int, text: str) -
     return f"{text}; as much harm as {width} bits everywhere"
 
 
+def price_of_wishes(case: CaseView, asked: Asked, preview: PlanPreview) -> str:
+    """Name the wishes and what they cost beside the plan of as many bits without them; empty without any."""
+    if not asked.narrowing or not preview.predicted:
+        return ""
+    text = f"Wishes: {described(asked)}"
+    free = data.plan_preview(case, preview.achieved_bits, asked.granularity)
+    if free is None:
+        return f"{text}."
+    usual = max(free.predicted.values())
+    price = max(preview.predicted.values()) - usual
+    if abs(price) <= HARDLY * usual:
+        return f"{text}. They cost the worst group next to nothing."
+    verb, size = ("cost", price) if price > 0 else ("spare", -price)
+    return (
+        f"{text}. They {verb} the worst group {nats(size)}, beside the plan of as many bits without them "
+        "(predicted)."
+    )
+
+
 def certificate_words(preview: PlanPreview) -> str:
     """Say how good the plan is in terms of what is provably possible."""
     return (
-        f"{preview.requested_bits:g} bits asked, {preview.achieved_bits:.3f} achieved. "
+        f"{round(preview.requested_bits, 3):g} bits asked, {preview.achieved_bits:.3f} achieved. "
         f"No plan of this size can be better by more than {percent(preview.certificate, 1)} "
         "for the worst group, by the prediction it is made from."
     )
-
-
-def start(case: CaseView, bits: float, granularity: str) -> None:
-    """Choose the method and start; the page then moves to the run."""
-    methods = {method.name: method for method in state.services().methods()}
-    left, middle, right = st.columns([2, 1, 1])
-    name = left.selectbox(
-        "Method",
-        list(methods),
-        format_func=lambda key: methods[key].title,
-        key="run_method",
-        persist_state="session",
-    )
-    method = methods[name]
-    defaults = RunConfig()
-    epochs = middle.number_input(
-        "Epochs (passes over the photographs)",
-        1,
-        1000,
-        defaults.epochs,
-        key="run_epochs",
-        disabled=not method.trains,
-    )
-    seed = right.number_input(
-        "Seed", 0, 2**31 - 1, 0, key="run_seed", help="Another seed shows how much is chance."
-    )
-    st.caption(f"{escaped(method.sentence)}")
-    config: dict[str, Any] = {
-        "method": name,
-        "bits": bits,
-        "epochs": int(epochs),
-        "seed": int(seed),
-        "granularity": granularity,
-    }
-    with tables.details("More settings", "run_more", ":material/tune:") as is_open:
-        if is_open:
-            config |= _more(defaults)
-    person = st.text_input(
-        "Your name",
-        key="person",
-        persist_state="session",
-        placeholder="for the audit log; without sign-in it is not checked",
-    )
-    if st.button("Start the run", type="primary", icon=":material/play_arrow:"):
-        _start(case, config, person)
-
-
-def _more(defaults: RunConfig) -> dict[str, Any]:
-    left, middle, right = st.columns(3)
-    fairness = left.selectbox(
-        "What training cares about",
-        list(FAIRNESS),
-        index=list(FAIRNESS).index(defaults.fairness),
-        format_func=lambda key: FAIRNESS[key],
-        key="run_fairness",
-    )
-    weight = middle.number_input(
-        "Weight of that", 0.0, 100.0, defaults.fairness_weight, step=0.1, key="run_fairness_weight"
-    )
-    batch = right.number_input("Batch size", 2, 1024, defaults.batch_size, key="run_batch")
-    distil = st.toggle(
-        "Learn from the full-precision classifier as well (distillation)",
-        value=defaults.distillation,
-        key="run_distillation",
-    )
-    return {
-        "fairness": fairness,
-        "fairness_weight": float(weight),
-        "batch_size": int(batch),
-        "distillation": distil,
-    }
-
-
-def _start(case: CaseView, config: dict[str, Any], person: str) -> None:
-    try:
-        run_id = state.services().start_run(case.id, config, person=person.strip())
-    except FairQuantError as error:
-        st.error(escaped(str(error)))
-        return
-    state.services().ensure_worker()
-    state.go("runs", case.id, run_id)

@@ -7,12 +7,21 @@ nothing here can become stale.
 from __future__ import annotations
 
 import io
+import json
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from dashboard.backend.views import CaseView, ComparisonView, PlanPreview, RunView, SaliencyView
+from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.views import (
+    BoardView,
+    CaseView,
+    ComparisonView,
+    PlanPreview,
+    RunView,
+)
 from dashboard.components import state
 from dashboard.components.measures import loss_rise
 from fairquant_core.audit.metrics import AccuracyTable
@@ -97,19 +106,25 @@ def _budget_curve(case_id: str, job_id: str, result_hash: str | None) -> pd.Data
     return state.services().budget_curve(case_id)
 
 
-def plan_preview(case: CaseView, bits: float, granularity: str) -> PlanPreview | None:
-    """The bit plan at a budget, or None before the layers are measured."""
+def plan_preview(
+    case: CaseView, bits: float, granularity: str, wishes: dict[str, Any] | None = None
+) -> PlanPreview | None:
+    """The bit plan at a budget, or None before the layers are measured.
+
+    `wishes` are further fields of a run's configuration.
+    """
     job = state.services().sensitivity_job(case.id)
     if job is None:
         return None
-    return _plan_preview(case.id, job.id, job.result_hash, bits, granularity)
+    text = json.dumps(wishes or {}, sort_keys=True)
+    return _plan_preview(case.id, job.id, job.result_hash, bits, granularity, text)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _plan_preview(
-    case_id: str, job_id: str, result_hash: str | None, bits: float, granularity: str
+    case_id: str, job_id: str, result_hash: str | None, bits: float, granularity: str, wishes: str
 ) -> PlanPreview | None:
-    return state.services().plan_preview(case_id, bits, granularity)
+    return state.services().plan_preview(case_id, bits, granularity, json.loads(wishes))
 
 
 def comparison(run: RunView, scheme: str | None = None) -> ComparisonView:
@@ -122,17 +137,27 @@ def _comparison(run_id: str, result_hash: str | None, scheme: str | None) -> Com
     return state.services().comparison(run_id, scheme)
 
 
-def saliency(run: RunView, method: str) -> SaliencyView | None:
+def board(case: CaseView, runs: tuple[RunView, ...]) -> BoardView | None:
+    """All finished runs of the case beside one another."""
+    return _board(case.id, tuple((run.id, str(run.state), run.result_hash) for run in runs))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _board(case_id: str, runs: tuple[tuple[str, str, str | None], ...]) -> BoardView | None:
+    return state.services().board(case_id)
+
+
+def saliency(run: RunView, choice: SaliencyChoice) -> SaliencyView | None:
     """The newest finished maps, or None."""
-    job = state.services().saliency_job(run.id, method)
+    job = state.services().saliency_job(run.id, choice)
     if job is None or job.result_hash is None:
         return None
-    return _saliency(run.id, method, job.result_hash)
+    return _saliency(run.id, choice, job.result_hash)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _saliency(run_id: str, method: str, result_hash: str) -> SaliencyView | None:
-    return state.services().saliency(run_id, method)
+def _saliency(run_id: str, choice: SaliencyChoice, result_hash: str) -> SaliencyView | None:
+    return state.services().saliency(run_id, choice)
 
 
 def measured_rise(run: RunView, groups: tuple[str, ...]) -> float | None:

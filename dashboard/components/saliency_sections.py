@@ -1,50 +1,150 @@
-"""Controls, picture rows and tables of the saliency page."""
+"""Which maps are wanted, and what they say per group and per photograph."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.backend.views import CaseView, RunView, SaliencyView
-from dashboard.components import data, state, tables
+from dashboard.backend.saliency_views import TARGETS, SaliencyChoice, SaliencyView
+from dashboard.backend.views import CaseView, JobState, RunView
+from dashboard.components import state, tables
 from dashboard.components.charts import saliency as charts
+from dashboard.components.data import FULL_PRECISION
 from dashboard.components.glossary import tip
-from dashboard.components.words import escaped, percent
+from dashboard.components.words import counted, escaped, percent, when
 from fairquant_core.errors import FairQuantError
 
-PER_PAGE = 3
-SIDE = 200
-COLUMNS = [1, 1, 1, 1.2]
-ALL_GROUPS = "all groups"
+SAMPLES = (8, 16, 32)
+MOST_OTHERS = 3
+TARGET_TITLES = {
+    "predicted": "what full precision decided",
+    "candidate": "what the candidate decided",
+    "true": "the true diagnosis",
+    "class": "another class",
+}
+POOR_SUM = 0.1
+"""Share of the score change that a map may miss before its values are called incomplete."""
+
+GROUP_COLUMNS = {
+    "candidate": "Candidate",
+    "group": "Group",
+    "images": st.column_config.NumberColumn("Drawn", help="Photographs drawn at random."),
+    "n": st.column_config.NumberColumn("Estimable", help="Of them with a map in both classifiers."),
+    "overlap": tables.share("Overlap", tip("overlap")),
+    "overlap_low": tables.share("95 % from"),
+    "overlap_high": tables.share("95 % to"),
+    "drift": tables.number("Drift", 2, tip("drift")),
+    "drift_low": tables.number("95 % from", 2),
+    "drift_high": tables.number("95 % to", 2),
+    "flips": st.column_config.NumberColumn("Flips", help=tip("flip")),
+    "flips_shown": st.column_config.NumberColumn("Flips shown"),
+}
+IMAGE_COLUMNS = {
+    "id": "Photograph",
+    "candidate": "Candidate",
+    "group": "Group",
+    "label": "Diagnosis",
+    "before": "Full precision",
+    "after": st.column_config.TextColumn("Candidate's decision"),
+    "flip": st.column_config.TextColumn("Flip", help=tip("flip")),
+    "target": st.column_config.TextColumn("Score of", help="The class that is explained."),
+    "overlap": tables.share("Overlap", tip("overlap")),
+    "drift": tables.number("Drift", 2, tip("drift")),
+    "delta_before": tables.number("Delta, full precision", 3, "Completeness delta."),
+    "change_before": tables.number("Score change, full precision", 2),
+    "delta_after": tables.number("Delta, candidate", 3, "Completeness delta."),
+    "change_after": tables.number("Score change, candidate", 2),
+    "sampled": st.column_config.CheckboxColumn("Drawn at random"),
+    "problem": "Why it has no maps",
+}
+SHARES = ("overlap", "overlap_low", "overlap_high")
 
 
-def chosen_method(methods: dict[str, str]) -> str:
-    """The saliency method as its control stands."""
-    wanted = st.session_state.get("saliency_method")
-    return wanted if wanted in methods else next(iter(methods))
-
-
-def method_control(methods: dict[str, str]) -> None:
-    """Choose the saliency method."""
-    st.session_state["saliency_method"] = chosen_method(methods)
-    st.selectbox(
-        "Method",
-        list(methods),
-        format_func=lambda name: methods[name],
-        key="saliency_method",
-        help=tip("saliency"),
-        width=230,
+def chosen(case: CaseView, run: RunView, methods: dict[str, str]) -> SaliencyChoice:
+    """The maps that the controls ask for; what no longer exists falls back to the default."""
+    kept = st.session_state
+    method, target = kept.get("saliency_method"), kept.get("saliency_target")
+    named = kept.get("saliency_class")
+    per_group = kept.get("saliency_sample")
+    beside = candidates_beside(run)
+    target = target if target in TARGETS else TARGETS[0]
+    return SaliencyChoice(
+        method=method if method in methods else next(iter(methods)),
+        target=target,
+        target_class=(named if named in case.classes else case.classes[0])
+        if target == "class"
+        else "",
+        others=tuple(sorted(one for one in kept.get("saliency_others", ()) if one in beside)),
+        per_group=per_group if per_group in SAMPLES else SAMPLES[0],
     )
 
 
-def start(run: RunView, method: str) -> None:
+def candidates_beside(run: RunView) -> dict[str, str]:
+    """Id -> title of the other finished runs of the case; two of the same title show their ids."""
+    others = [
+        one for one in state.current().runs if one.id != run.id and one.state == JobState.FINISHED
+    ]
+    titles = [one.title for one in others]
+    return {
+        one.id: one.title if titles.count(one.title) == 1 else f"{one.title} ({one.id[-4:]})"
+        for one in others
+    }
+
+
+def choice_controls(
+    case: CaseView, run: RunView, choice: SaliencyChoice, methods: dict[str, str]
+) -> None:
+    """Method, class, candidates beside this one, and size of the sample."""
+    kept = st.session_state
+    kept["saliency_method"], kept["saliency_target"] = choice.method, choice.target
+    kept["saliency_sample"], kept["saliency_others"] = choice.per_group, list(choice.others)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        st.selectbox(
+            "Method",
+            list(methods),
+            format_func=lambda name: methods[name],
+            key="saliency_method",
+            help=tip("saliency"),
+            width=200,
+        )
+        st.selectbox(
+            "Explain the score of",
+            TARGETS,
+            format_func=lambda name: TARGET_TITLES[name],
+            key="saliency_target",
+            help="The same class for all classifiers, or their maps could not be compared.",
+            width=235,
+        )
+        if choice.target == "class":
+            kept["saliency_class"] = choice.target_class
+            st.selectbox("Class", list(case.classes), key="saliency_class", width=220)
+        beside = candidates_beside(run)
+        if beside:
+            st.multiselect(
+                "Candidates beside this one",
+                list(beside),
+                format_func=lambda one: beside[one],
+                key="saliency_others",
+                max_selections=MOST_OTHERS,
+                width=260,
+                placeholder="none",
+            )
+        st.selectbox(
+            "Drawn per group",
+            SAMPLES,
+            key="saliency_sample",
+            help="Photographs drawn at random from every group of the audit part. More of them make "
+            "the intervals narrower and the drawing longer.",
+            width=130,
+        )
+
+
+def start(run: RunView, choice: SaliencyChoice) -> None:
     """Start drawing the maps."""
     if st.button("Draw the maps", type="primary", icon=":material/visibility:"):
         try:
-            state.services().request_saliency(run.id, method)
+            state.services().request_saliency(run.id, choice)
         except FairQuantError as error:
             st.error(escaped(str(error)))
             return
@@ -52,104 +152,105 @@ def start(run: RunView, method: str) -> None:
         st.rerun()
 
 
-def group_means(view: SaliencyView) -> pd.DataFrame:
-    """[group, n, overlap, overlap_low, overlap_high, drift, ...] of the view."""
-    return view.by_group
+def of_candidate(view: SaliencyView, candidate: str) -> pd.DataFrame:
+    """The group figures of one candidate."""
+    return view.by_group[view.by_group["candidate"] == candidate]
 
 
-def picture_controls(view: SaliencyView, methods: dict[str, str]) -> tuple[pd.DataFrame, float]:
-    """Choose method, group, order and strength; returns the rows of this page and the strength."""
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
-        method_control(methods)
-        groups = [ALL_GROUPS, *dict.fromkeys(view.frame["group"])]
-        group = st.selectbox("Group", groups, key="saliency_group", width=200)
-        flips_first = st.toggle("Flips first", value=True, key="saliency_flips", help=tip("flip"))
-        strength = st.slider(
-            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=200
-        )
-    rows = ordered(view.frame, None if group == ALL_GROUPS else group, flips_first)
-    pages = max(1, math.ceil(len(rows) / PER_PAGE))
-    number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
-    first = PER_PAGE * (min(int(number or 1), pages) - 1)
-    return rows.iloc[first : first + PER_PAGE], strength
-
-
-def ordered(frame: pd.DataFrame, group: str | None, flips_first: bool) -> pd.DataFrame:
-    """Rows of one group or all, the most moved first; flips before all others if asked.
-
-    Returns
-    -------
-    The frame with the column "place": the row's position among the maps.
-    """
-    rows = frame.assign(place=np.arange(len(frame)), flipped=is_flip(frame))
-    if group is not None:
-        rows = rows[rows["group"] == group]
-    keys = ["flipped", "overlap"] if flips_first else ["overlap"]
-    rising = [False, True] if flips_first else [True]
-    return rows.sort_values(keys, ascending=rising, kind="stable")
-
-
-def is_flip(frame: pd.DataFrame) -> pd.Series:
-    """Whether the decision changed between right and wrong."""
-    return frame["flip"].fillna("").astype(str).isin(["lost", "gained", "True"])
-
-
-def pictures(case: CaseView, view: SaliencyView, rows: pd.DataFrame, strength: float) -> None:
-    """Photograph, full precision and candidate side by side, one photograph per row."""
-    if rows.empty:
-        st.caption("No photograph of this group has maps.")
-        return
-    heads = st.columns(COLUMNS, gap="small")
-    titles = ("Photograph", "Full precision looks here", "Candidate looks here", "")
-    for head, title in zip(heads, titles, strict=True):
-        head.markdown(f"**{title}**" if title else "")
-    for _, row in rows.iterrows():
-        place = int(row["place"])
-        before = charts.smoothed(view.maps_before[place])
-        after = charts.smoothed(view.maps_after[place])
-        scale = charts.shared_scale(before, after)
-        columns = st.columns(COLUMNS, gap="small", vertical_alignment="center")
-        try:
-            photograph = charts.framed_square(data.photograph(case, row["id"], 2 * SIDE), SIDE)
-        except FairQuantError as error:
-            columns[0].error(escaped(str(error)))
-            continue
-        name = f"{row['label']}, {row['group']}"
-        columns[0].image(photograph, width=SIDE, alt=f"Photograph: {name}")
-        for column, values, words in (
-            (columns[1], before, "full precision"),
-            (columns[2], after, "candidate"),
-        ):
-            column.image(
-                charts.overlay(photograph, values, scale, strength),
-                width=SIDE,
-                alt=f"Where the {words} looks: {name}",
-            )
-        with columns[3]:
-            _facts(row)
-    st.caption(
-        "Yellow: matters most. Both maps of a photograph share one colour scale. They are smoothed "
-        "for the eye; the figures are computed from the maps as they are."
+def groups_chart(case: CaseView, view: SaliencyView, measure: charts.Measure) -> None:
+    """How far the gaze moved per group, with its table."""
+    drawn = set(view.by_group["group"])
+    groups = [group for group in case.groups if group in drawn]
+    tables.chart(
+        charts.drift_dots(view.by_group, groups, view.candidates, measure),
+        f"saliency_{measure.name}",
+        charts.drift_alt(view.by_group, view.candidates, measure),
     )
 
 
-def _facts(row: pd.Series) -> None:
-    if is_flip(row.to_frame().T).iloc[0]:
-        lost = str(row["flip"]) != "gained"
-        st.markdown(":red-badge[lost]" if lost else ":green-badge[gained]")
-    st.markdown(f"**{escaped(str(row['label']))}** · {escaped(str(row['group']))}")
-    st.caption(f"was: {escaped(str(row['before']))} → now: {escaped(str(row['after']))}")
-    st.caption(f"overlap of the top tenth: {percent(row['overlap'])}")
+def sample_words(view: SaliencyView) -> str:
+    """How the photographs were chosen."""
+    sampled = int(view.frame["sampled"].sum())
+    flips = view.by_group.groupby("candidate")[["flips", "flips_shown"]].sum().max()
+    text = (
+        f"The figures rest on {counted(sampled, 'photograph')} of the audit part, up to "
+        f"{view.choice.per_group} per group, drawn at random and the same for every candidate."
+    )
+    if flips["flips"]:
+        text += (
+            f" {int(flips['flips_shown'])} of {int(flips['flips'])} flips are shown as well; those "
+            "that were not drawn do not count, because flips drift more than others."
+        )
+    return text
+
+
+def completeness_words(view: SaliencyView) -> str:
+    """Whether the values of the maps add up to the scores that they explain, per classifier."""
+    if not np.isfinite(view.completeness).any():
+        return "This method has no completeness check: its values need not add up to anything."
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missed = np.abs(view.completeness) / np.abs(view.score_change)
+    parts = []
+    for name, shares in zip((FULL_PRECISION, *view.candidates), missed, strict=True):
+        shares = shares[np.isfinite(shares)]
+        if len(shares):
+            poor = (
+                f"{(shares > POOR_SUM).sum()} of {len(shares)} maps more than {percent(POOR_SUM)}"
+            )
+            parts.append(f"{name} {percent(float(np.median(shares)), 1)} ({poor})")
+    if not parts:
+        return (
+            "Completeness cannot be judged: no score changes from the baseline to the photograph."
+        )
+    return (
+        "Completeness: the values of a map should add up to the change of the score from a plain "
+        f"picture to the photograph. What they miss of it at the median: {'; '.join(parts)}. Where "
+        "the score hardly changes, this share means little."
+    )
+
+
+def group_table(view: SaliencyView) -> None:
+    """The figures of the chart with their intervals."""
+    frame = tables.in_percent(view.by_group[list(GROUP_COLUMNS)], SHARES)
+    tables.twin(frame, "Saliency drift per group", "saliency_groups", GROUP_COLUMNS)
 
 
 def image_table(view: SaliencyView) -> None:
-    """Figures of every photograph, with the completeness check where the method has one."""
-    frame = view.frame.copy()
-    if view.completeness_before is not None and view.completeness_after is not None:
-        frame["completeness before"] = view.completeness_before
-        frame["completeness after"] = view.completeness_after
-        st.caption(
-            "Completeness: what the map's values miss of the change of the score that they should "
-            "add up to; near 0 is good."
-        )
-    tables.table(frame, "Saliency per photograph", "saliency_images")
+    """Figures of every photograph and candidate."""
+    frame = view.changes.merge(view.frame, on="id", how="left")
+    places = frame["place"].to_numpy()
+    models = {name: place for place, name in enumerate(view.candidates, start=1)}
+    rows = frame["candidate"].map(models).to_numpy()
+    for name, values in (("delta", view.completeness), ("change", view.score_change)):
+        if np.isfinite(values).any():
+            frame[f"{name}_before"] = _at(values, np.zeros(len(frame), int), places)
+            frame[f"{name}_after"] = _at(values, rows, places)
+    frame = tables.in_percent(frame, ["overlap"])
+    shown = [name for name in IMAGE_COLUMNS if name in frame]
+    tables.table(frame[shown], "Saliency per photograph", "saliency_images", IMAGE_COLUMNS)
+
+
+def _at(values: np.ndarray, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return np.where(places >= 0, values[rows, np.maximum(places, 0)], np.nan)
+
+
+def note_table(run: RunView, view: SaliencyView) -> None:
+    """All notes on the photographs of this run."""
+    found = state.services().image_notes(run.id, view.frame["id"].tolist())
+    known = view.frame.set_index("id")
+    rows = [
+        {
+            "photograph": one,
+            "group": known.at[one, "group"],
+            "label": known.at[one, "label"],
+            "time": when(note.time),
+            "person": note.person,
+            "note": note.text,
+        }
+        for one, notes in found.items()
+        for note in notes
+    ]
+    if not rows:
+        st.caption("Nobody has left a note on these photographs.")
+        return
+    tables.table(pd.DataFrame(rows), "Notes on photographs", "saliency_notes")

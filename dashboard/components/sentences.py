@@ -161,13 +161,25 @@ def no_sensitivity_sentence(case: CaseView, running: bool) -> str:
     )
 
 
-def budget_sentence(bits: float, size: int, full_size: float, predicted: dict[str, float]) -> str:
+def budget_sentence(
+    bits: float,
+    size: int,
+    full_size: float,
+    predicted: dict[str, float],
+    asked_size: int | None = None,
+) -> str:
     """Say what a budget means: "At 4 bits the file is 1.4 MB; predicted cost ... 0.06 nats."
+
+    Parameters
+    ----------
+    asked_size : the size, where that was asked for and not bits.
 
     Units: sizes in bytes, predictions in nats.
     """
     ratio = full_size / size if size else float("nan")
-    text = f"At {bits:g} bits the file is {megabytes(size)}"
+    text = f"At {round(bits, 2):g} bits the file is {megabytes(size)}"
+    if asked_size is not None:
+        text = f"{megabytes(asked_size)} leave {bits:.2f} bits for each weight"
     if known(ratio) and ratio > 1.05:
         text += f", {ratio:.1f} times smaller than now"
     known_groups = {group: value for group, value in predicted.items() if group != "unknown"}
@@ -295,15 +307,15 @@ def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: 
 
 
 def saliency_sentence(by_group: pd.DataFrame) -> str:
-    """Say where the gaze moved most.
+    """Say where the gaze moved most, and whether the groups can be told apart.
 
     Parameters
     ----------
-    by_group : one row per group with the mean "overlap" of the most important tenth and "drift".
+    by_group : one row per group with the mean "overlap" of the most important tenth and its bounds.
     """
     rows = by_group[by_group["group"] != "unknown"].dropna(subset=["overlap"])
     if rows.empty:
-        return "There are no maps to compare yet."
+        return "No drift can be estimated: the maps drawn at random are constant or not numbers."
     moved = rows.loc[rows["overlap"].idxmin()]
     still = rows.loc[rows["overlap"].idxmax()]
     text = (
@@ -312,7 +324,10 @@ def saliency_sentence(by_group: pd.DataFrame) -> str:
     )
     if still["group"] == moved["group"]:
         return text + "."
-    return f"{text}; for {group_words(still['group'])} by {percent(still['overlap'])}."
+    text += f"; for {group_words(still['group'])} by {percent(still['overlap'])}"
+    # A missing bound compares as false: a difference that nobody can show is not claimed.
+    apart = moved["overlap_high"] < still["overlap_low"]
+    return f"{text}." if apart else f"{text}, but their intervals overlap."
 
 
 def review_sentence(review: ReviewView) -> str:

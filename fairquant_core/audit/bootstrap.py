@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
 #: Resamples of the usual interval; the bounds then vary by about 0.05 standard errors.
 RESAMPLES = 2000
 #: Upper bound on the numbers held at once (float32), so the web process stays small.
 _BLOCK = 4_000_000
+#: Counts up to this many (one byte each) are kept for the next statistic of the same plan.
+_KEPT = 50_000_000
 
 
 class Bootstrap:
@@ -56,11 +59,24 @@ class Bootstrap:
         #: Whether any cluster holds more than one image.
         self.clustered = self.clusters < self.images
         self._members = _clusters_by_stratum(self._cluster, stratum, self.clusters)
+        self._drawn: list[np.ndarray] = []
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Counts in blocks of resamples. Shapes: (r, N) float32, r chosen to bound memory."""
         if self.images == 0:
             return
+        if self._drawn:
+            yield from (block.astype(np.float32) for block in self._drawn)
+            return
+        kept = []
+        for block in self._draw():
+            if self.resamples * self.images <= _KEPT:
+                # An image drawn 256 times does not occur: the chance is below 1 in 10^500.
+                kept.append(block.astype(np.uint8))
+            yield block
+        self._drawn = kept
+
+    def _draw(self) -> Iterator[np.ndarray]:
         rows = max(1, _BLOCK // self.images)
         # One generator per stratum: the draw does not depend on how resamples are cut in blocks.
         generators = [
@@ -91,7 +107,8 @@ class Bootstrap:
         numpy.ndarray
             Shapes: (resamples, ...).
         """
-        return np.concatenate([statistic(block) for block in self.blocks()])
+        blocks = self.blocks() if self.images else [np.zeros((1, 0), np.float32)]
+        return np.concatenate([statistic(block) for block in blocks])
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -107,6 +124,48 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.nda
         bounds = np.nanpercentile(values[:, defined], [tail, 100 - tail], axis=0)
         low[defined], high[defined] = bounds
     return low, high
+
+
+def widening(n: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """How much wider than its percentiles a bootstrap interval of a mean of n must be.
+
+    Examples
+    --------
+    >>> widening(np.array([5.0, 30.0, 500.0])).round(3).tolist()
+    [1.584, 1.061, 1.003]
+
+    Source
+    ------
+    Hesterberg 2015, The American Statistician 69:371, section 3.2 (the bootstrap variance lacks the
+    factor n / (n - 1), and its quantiles are normal where Student's are due).
+    """
+    n = np.maximum(n, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)
+    return np.where(n > 1, factor, np.inf)
+
+
+def widened(
+    value: np.ndarray, drawn: np.ndarray, n: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bounds, moved away from the value as far as n independent images need.
+
+    One image says nothing about others, so its bounds are infinite. Shapes: (...), (R, ...), (...).
+    """
+    low, high = percentile_interval(drawn, level)
+    factor = np.broadcast_to(widening(n, level), value.shape)
+    finite = np.where(factor < np.inf, factor, 0)
+    below = np.where(factor < np.inf, (value - low) * finite, np.inf)
+    above = np.where(factor < np.inf, (high - value) * finite, np.inf)
+    return value - below, value + above
+
+
+def spread_of(drawn: np.ndarray) -> np.ndarray:
+    """Standard deviation over the first axis, undefined resamples left out; 0 without any."""
+    there = ~np.isnan(drawn)
+    found = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, drawn, 0).sum(axis=0) / found
+    return np.sqrt((np.where(there, drawn - mean, 0) ** 2).sum(axis=0) / found)
 
 
 def group_means(counts: np.ndarray, outcome: np.ndarray, membership: np.ndarray) -> np.ndarray:

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fairquant_core.audit.bootstrap import (
-    RESAMPLES,
-    Bootstrap,
-    group_means,
-    percentile_interval,
-)
-from fairquant_core.audit.grouping import OVERALL, UNKNOWN, Grouping
-from fairquant_core.audit.intervals import design_effect, paired_score_interval
+from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
+from fairquant_core.audit.differences import difference_table
+from fairquant_core.audit.grouping import Grouping
+from fairquant_core.audit.measures import JUDGED, METRICS, Measure
+from fairquant_core.audit.paired_tests import holm, mcnemar
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.replicates import Sample, Scores
 from fairquant_core.errors import EvaluationError
 
-METRICS = ("accuracy", "sensitivity", "specificity")
+__all__ = ["GAINED", "LOST", "flips", "holm", "mcnemar", "paired_difference"]
+
 LOST, GAINED = "lost", "gained"
 
 
@@ -31,67 +30,67 @@ def paired_difference(
     metric: str = "accuracy",
     positive: Sequence[str] = (),
     order: Sequence[str] | None = None,
+    minimum_positives: int = 1,
+    minimum_negatives: int = 1,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    bootstrap: Bootstrap | None = None,
 ) -> pd.DataFrame:
-    """Change of a proportion from one model to another, overall and per group.
+    """Change of one metric from one model to another, overall and per group.
 
     Parameters
     ----------
     metric:
-        "accuracy" over all images; "sensitivity" over the images whose label is one of `positive`
-        (right when any of them is predicted); "specificity" over the others.
+        One that limits can be set on: "accuracy"; "sensitivity" over the images whose label is one
+        of `positive` (right when any of them is predicted); "specificity" over the others; "auroc"
+        of `positive` against the rest; "balanced accuracy" and "macro auroc" over all classes.
+    minimum_positives, minimum_negatives:
+        A class counts in a mean over classes from this many images of it (and of other classes).
+    bootstrap:
+        Resampling plan of the same images and groups, if there is one already.
 
     Returns
     -------
     pandas.DataFrame
         "overall" first, then every group ("unknown" last, groups without an image included):
-        group, n (images the metric is about), clusters, before, after, difference, low, high,
-        lost, gained, design_effect, bootstrap_low, bootstrap_high, p_value, p_holm, estimable.
+        group and the columns of `differences.difference_table`, which also names the intervals.
 
     Units
     -----
     Fractions; negative differences are losses.
-
-    Source
-    ------
-    `low`, `high`: paired score interval (see `intervals.paired_score_interval`). Where images come
-    in clusters it is taken at the effective sample size and widened to the clustered bootstrap
-    interval. `p_value`: exact McNemar, which treats images as independent. `p_holm`: Holm over the
-    estimable known groups.
     """
-    relevant = _relevant(predictions, before, metric, positive)
-    was = _right(predictions, before, metric, positive)[relevant]
-    now = _right(predictions, after, metric, positive)[relevant]
+    if metric not in JUDGED:
+        raise EvaluationError(
+            f"'{metric}' is no metric of a limit; choose from {', '.join(JUDGED)}"
+        )
+    about = tuple(positive) if METRICS[metric].about_classes else ()
+    if about:
+        predictions.is_any_of(before, about)
     grouping = Grouping.build(groups, len(predictions), order)
-    codes = grouping.codes[relevant]
-    clusters = predictions.frame["cluster"].to_numpy()[relevant]
-    change = now.astype(np.int8) - was.astype(np.int8)
-
-    membership = np.column_stack(
-        [np.ones(len(codes), np.float32), grouping.one_hot()[relevant]]
-    ).astype(np.float32)
-    bootstrap = Bootstrap(codes, clusters, resamples=resamples, seed=seed)
-    if len(codes):
-        drawn = bootstrap.statistics(lambda counts: group_means(counts, change, membership))
-    else:
-        drawn = np.full((1, membership.shape[1]), np.nan)
-    bootstrap_low, bootstrap_high = percentile_interval(drawn, level)
-
-    rows = []
-    for index, name in enumerate((OVERALL, *grouping.names)):
-        inside = membership[:, index] > 0
-        row = _row(name, was[inside], now[inside], change[inside], clusters[inside], level)
-        row |= {"bootstrap_low": bootstrap_low[index], "bootstrap_high": bootstrap_high[index]}
-        if row["clusters"] < row["n"]:
-            row["low"] = min(row["low"], bootstrap_low[index])
-            row["high"] = max(row["high"], bootstrap_high[index])
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    family = table["estimable"] & ~table["group"].isin([OVERALL, UNKNOWN])
-    table["p_holm"] = np.nan
-    table.loc[family, "p_holm"] = holm(table.loc[family, "p_value"].to_numpy())
+    plan = bootstrap or Bootstrap(
+        grouping.codes, predictions.frame["cluster"].to_numpy(), resamples=resamples, seed=seed
+    )
+    old, new = (
+        Sample.of(
+            Scores(
+                predictions,
+                model,
+                grouping,
+                (Measure(metric, about),),
+                minimum_positives=minimum_positives,
+                minimum_negatives=minimum_negatives,
+            ),
+            plan,
+        )
+        for model in (before, after)
+    )
+    table = difference_table(old, new, level=level).drop(columns="measure")
+    if positive and not about:
+        # Limits may ask for enough of these images although the metric is about all classes.
+        truth = predictions.is_any_of(before, positive)[0]
+        table["n_positive"] = [int(truth[rows].sum()) for rows in old.scores.inside]
+        table["n_negative"] = [int((~truth[rows]).sum()) for rows in old.scores.inside]
     return table
 
 
@@ -120,76 +119,3 @@ def flips(predictions: Predictions, before: str, after: str, groups: pd.Series) 
     return table.loc[rows.sort_values(["gained", "position"], kind="stable").index].reset_index(
         drop=True
     )
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (Holm 1979, Scandinavian Journal of Statistics 6:65).
-
-    Examples
-    --------
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    steps = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Exact two-sided p-value of McNemar's test: are losses as frequent as gains?"""
-    discordant = lost + gained
-    # Imported here: scipy.stats takes half a second, which the first page would pay for.
-    from scipy.stats import binomtest
-
-    return float(binomtest(lost, discordant).pvalue) if discordant else 1.0
-
-
-def _relevant(
-    predictions: Predictions, model: str, metric: str, positive: Sequence[str]
-) -> np.ndarray:
-    if metric not in METRICS:
-        raise EvaluationError(f"'{metric}' is no metric; choose from {', '.join(METRICS)}")
-    if metric == "accuracy":
-        return np.ones(len(predictions), dtype=bool)
-    truth, _ = predictions.is_any_of(model, positive)
-    return truth if metric == "sensitivity" else ~truth
-
-
-def _right(
-    predictions: Predictions, model: str, metric: str, positive: Sequence[str]
-) -> np.ndarray:
-    if metric == "accuracy":
-        return predictions.correct(model)
-    truth, predicted = predictions.is_any_of(model, positive)
-    return truth == predicted
-
-
-def _row(
-    name: str,
-    was: np.ndarray,
-    now: np.ndarray,
-    change: np.ndarray,
-    clusters: np.ndarray,
-    level: float,
-) -> dict:
-    n = len(change)
-    lost, gained = int((change < 0).sum()), int((change > 0).sum())
-    effect = design_effect(change, clusters)
-    low, high = paired_score_interval(lost / effect, gained / effect, n / effect, level)
-    return {
-        "group": name,
-        "n": n,
-        "clusters": len(np.unique(clusters)),
-        "before": was.mean() if n else np.nan,
-        "after": now.mean() if n else np.nan,
-        "difference": (gained - lost) / n if n else np.nan,
-        "low": float(low),
-        "high": float(high),
-        "lost": lost,
-        "gained": gained,
-        "design_effect": effect,
-        "p_value": mcnemar(lost, gained) if n else np.nan,
-        "estimable": n > 0,
-    }

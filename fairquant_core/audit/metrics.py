@@ -7,30 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
-from fairquant_core.audit.bootstrap import (
-    RESAMPLES,
-    Bootstrap,
-    group_means,
-    percentile_interval,
-)
+from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap, group_means
 from fairquant_core.audit.grouping import OVERALL, UNKNOWN, Grouping
 from fairquant_core.audit.intervals import design_effect, wilson
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.spread import spread
 
 __all__ = [
     "OVERALL",
     "UNKNOWN",
     "AccuracyTable",
-    "balanced_accuracy",
     "class_rates",
     "group_accuracy",
     "wilson",
 ]
-
-#: Value, low, high.
-_Interval = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +75,7 @@ def group_accuracy(
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    bootstrap: Bootstrap | None = None,
 ) -> AccuracyTable:
     """Accuracy of one model per group.
 
@@ -97,13 +89,12 @@ def group_accuracy(
     minimum:
         Smaller groups are listed with their interval but counted in neither the worst group, the gap
         nor the macro mean: one wrong image must not make a "worst group with 0 %".
+    bootstrap:
+        Resampling plan of the same images and groups, if there is one already.
 
     Source
     ------
-    Intervals: Wilson for accuracies. The gap is a maximum over pairs of groups, whose plain
-    bootstrap percentiles are never below the gap seen and miss a true gap of zero always (checked
-    by simulation); its bounds therefore are the largest pairwise bounds, the lower one with the
-    critical value of the bootstrapped maximum (max-t, Hothorn, Bretz & Westfall 2008).
+    Intervals: Wilson for accuracies; gap and mean over groups as in `spread.spread`.
     """
     correct = predictions.correct(model)
     clusters = predictions.frame["cluster"].to_numpy()
@@ -114,20 +105,20 @@ def group_accuracy(
     ]
     by_group = pd.DataFrame(rows, columns=list(_accuracy_row(OVERALL, correct, clusters, level)))
     by_group["counted"] &= by_group["n"] >= minimum
-    counted = by_group[by_group["counted"]]
-    gap: _Interval = (None, None, None)
-    macro: _Interval = (None, None, None)
-    worst = None
-    if len(counted):
-        bootstrap = Bootstrap(grouping.codes, clusters, resamples=resamples, seed=seed)
-        membership = grouping.one_hot()[:, counted.index.to_numpy()]
-        drawn = bootstrap.statistics(lambda counts: group_means(counts, correct, membership))
-        low, high = percentile_interval(drawn.mean(axis=1, keepdims=True), level)
-        macro = (float(counted["accuracy"].mean()), float(low[0]), float(high[0]))
-        gap = _gap(counted, drawn, level)
-        worst = str(counted["group"].iloc[int(counted["accuracy"].to_numpy().argmin())])
+    plan = bootstrap or Bootstrap(grouping.codes, clusters, resamples=resamples, seed=seed)
+    drawn = plan.statistics(lambda counts: group_means(counts, correct, grouping.one_hot()))
+    value, low, high = (by_group[name].to_numpy(float) for name in ("accuracy", "low", "high"))
+    counted = by_group["counted"].to_numpy(bool)
+    found = spread(value, low, high, drawn, counted, level=level, seed=seed)
     overall = pd.Series(_accuracy_row(OVERALL, correct, clusters, level))
-    return AccuracyTable(model, overall, by_group, worst, *gap, *macro)
+    return AccuracyTable(
+        model,
+        overall,
+        by_group,
+        None if found.worst is None else grouping.names[found.worst],
+        *(_or_none(figure) for figure in (found.gap.value, found.gap.low, found.gap.high)),
+        *(_or_none(figure) for figure in (found.macro, found.macro_low, found.macro_high)),
+    )
 
 
 def class_rates(
@@ -179,60 +170,6 @@ def class_rates(
     return pd.DataFrame(rows)
 
 
-def balanced_accuracy(
-    predictions: Predictions,
-    model: str,
-    groups: pd.Series,
-    *,
-    order: Sequence[str] | None = None,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Mean recall over the classes that occur, per group ("overall" first).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns group, n, classes (how many of the classes occur), balanced_accuracy, low, high
-        (stratified, clustered bootstrap percentiles).
-    """
-    grouping = Grouping.build(groups, len(predictions), order)
-    correct = predictions.correct(model).astype(np.float32)
-    labels = np.eye(len(predictions.classes), dtype=np.float32)[predictions.labels]
-    bootstrap = Bootstrap(
-        grouping.codes, predictions.frame["cluster"].to_numpy(), resamples=resamples, seed=seed
-    )
-    masks = [np.ones(len(predictions), bool), *(grouping.mask(name) for name in grouping.names)]
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [_mean_recall(counts[:, mask], correct[mask], labels[mask]) for mask in masks], axis=1
-        )
-
-    value = statistic(np.ones((1, len(predictions)), np.float32))[0]
-    low, high = percentile_interval(bootstrap.statistics(statistic), level)
-    return pd.DataFrame(
-        {
-            "group": [OVERALL, *grouping.names],
-            "n": [int(mask.sum()) for mask in masks],
-            "classes": [int(labels[mask].any(axis=0).sum()) for mask in masks],
-            "balanced_accuracy": value,
-            "low": low,
-            "high": high,
-        }
-    )
-
-
-def _mean_recall(counts: np.ndarray, correct: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Shapes: counts (r, n), correct (n,), labels (n, C) one-hot -> (r,)."""
-    recall = group_means(counts, correct, labels)
-    present = ~np.isnan(recall)
-    found = present.sum(axis=1)
-    total = np.where(present, recall, 0).sum(axis=1)
-    return np.divide(total, found, out=np.full(len(recall), np.nan), where=found > 0)
-
-
 def _proportion(
     right: np.ndarray, clusters: np.ndarray, level: float
 ) -> tuple[float, float, float]:
@@ -261,21 +198,5 @@ def _accuracy_row(
     }
 
 
-def _gap(counted: pd.DataFrame, drawn: np.ndarray, level: float) -> _Interval:
-    """Largest minus smallest accuracy with bounds; see the Source of `group_accuracy`."""
-    if len(counted) < 2:
-        return None, None, None
-    accuracy = counted["accuracy"].to_numpy(float)
-    n = counted["n"].to_numpy(float)
-    # Agresti-Coull keeps a spread for groups that are all right or tiny, where resampling has none.
-    smooth = (counted["correct"].to_numpy(float) + 2) / (n + 4)
-    spread = np.maximum(np.nanstd(drawn, axis=0), np.sqrt(smooth * (1 - smooth) / (n + 4)))
-    pairs = ~np.eye(len(n), dtype=bool)
-    difference = (accuracy[:, None] - accuracy[None, :])[pairs]
-    scale = np.hypot(spread[:, None], spread[None, :])[pairs]
-    deviation = drawn - accuracy
-    largest = ((deviation[:, :, None] - deviation[:, None, :])[:, pairs] / scale).max(axis=1)
-    tail = 0.5 + level / 2
-    low = (difference - np.nanquantile(largest, tail) * scale).max()
-    high = (difference + ndtri(tail) * scale).max()
-    return float(difference.max()), float(max(low, 0)), float(min(high, 1))
+def _or_none(figure: float) -> float | None:
+    return None if np.isnan(figure) else figure

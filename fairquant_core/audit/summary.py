@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap, group_means, percentile_interval
-from fairquant_core.audit.comparison import GAINED, LOST, flips, paired_difference
-from fairquant_core.audit.criteria import Limits, Verdict, judge, overall_verdict
-from fairquant_core.audit.grouping import OVERALL, UNKNOWN, Grouping
-from fairquant_core.audit.metrics import (
-    AccuracyTable,
-    balanced_accuracy,
-    class_rates,
-    group_accuracy,
-)
+from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
+from fairquant_core.audit.group_questions import GroupQuestions
+from fairquant_core.audit.grouping import UNKNOWN, Grouping
+from fairquant_core.audit.limits import Limits
+from fairquant_core.audit.measures import THRESHOLDS, standard_measures
+from fairquant_core.audit.metrics import class_rates, group_accuracy
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.replicates import Sample, Scores
+from fairquant_core.audit.summary_parts import (
+    accuracy_json,
+    balanced_accuracy_json,
+    comparison,
+    metric_differences,
+    model_metrics,
+    plain,
+    records,
+)
 from fairquant_core.audit.summary_text import print_table, summary_table, table_text
 from fairquant_core.data.skin_tone import SCHEMES, ordered
 from fairquant_core.errors import EvaluationError
 
-__all__ = ["audit_summary", "print_table", "summary_table", "table_text"]
+__all__ = ["audit_summary", "compare", "print_table", "summary_table", "table_text"]
 
 FORMAT = 1
 LEVEL = 0.95
-#: A bootstrap over fewer changed images would give the change of the gap too narrow an interval.
-MINIMUM_FLIPS = 10
 
 
 def audit_summary(
@@ -41,25 +44,32 @@ def audit_summary(
     scheme: str,
     limits: Limits,
     must_not_miss: Sequence[str] = (),
+    thresholds: Sequence[float] = THRESHOLDS,
     split: str | None = "audit",
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict:
-    """Everything an audit says, ready for JSON (not estimable = null).
+    """Everything an audit says, ready for JSON (not estimable = null, with the reason beside it).
 
     Parameters
     ----------
     candidate:
         Model that the verdict is about; None audits the reference alone (no verdict).
+    must_not_miss:
+        Classes whose sensitivity, specificity, AUROC and net benefit are reported.
+    thresholds:
+        Probabilities at which the net benefit is reported.
     split:
         Images to judge on; None takes all, for a cohort that was never trained on.
 
     Returns
     -------
     dict
-        "accuracy", "balanced_accuracy" and "must_not_miss_rates" per model; "comparisons" of every
-        other model with the reference (differences, verdicts, flips, gap_change); "verdict",
-        "sentence" of the candidate; "notes" on what could not be estimated.
+        "accuracy", "balanced_accuracy" and "must_not_miss_rates" per model; "measures" (what each
+        measure is) and "metrics" (all of them per model); "comparisons" of every other model with
+        the reference (differences, verdicts, flips, gap_change, metric_differences) and
+        "other_comparisons" of the candidate with the rest; "questions" (the same with other
+        groups); "verdict", "sentence" of the candidate; "notes" on what could not be estimated.
 
     Raises
     ------
@@ -74,21 +84,28 @@ def audit_summary(
             )
     groups = table.groups(group_column, scheme)
     order = _order(groups, scheme)
-    settings: dict[str, Any] = {
-        "order": order,
-        "level": LEVEL,
-        "resamples": resamples,
-        "seed": seed,
-    }
-    rates: dict[str, Any] = {"order": order, "level": LEVEL}
     grouping = Grouping.build(groups, len(table), order)
     clusters = int(table.frame["cluster"].nunique())
-
-    comparisons = {
-        model: _comparison(table, reference, model, groups, grouping, limits, settings)
+    case = _Case(table, groups, grouping, limits, must_not_miss, thresholds, resamples, seed)
+    metrics = {
+        model: model_metrics(
+            case.sample(model),
+            table.classes,
+            must_not_miss,
+            limits,
+            level=LEVEL,
+            resamples=resamples,
+            seed=seed,
+        )
         for model in table.models
-        if model != reference
     }
+    comparisons = {
+        model: case.comparison(reference, model) for model in table.models if model != reference
+    }
+    others = [model for model in table.models if model not in (reference, candidate)]
+    questions = GroupQuestions(
+        table, reference, candidate, limits, level=LEVEL, resamples=resamples, seed=seed
+    )
     result = {
         "format": FORMAT,
         "split": split,
@@ -113,116 +130,113 @@ def audit_summary(
             "clustered": clusters < len(table),
         },
         "accuracy": {
-            model: _accuracy(
-                group_accuracy(table, model, groups, minimum=limits.minimum_images, **settings)
+            model: accuracy_json(
+                group_accuracy(
+                    table,
+                    model,
+                    groups,
+                    order=order,
+                    minimum=limits.minimum_images,
+                    level=LEVEL,
+                    seed=seed,
+                    bootstrap=case.bootstrap,
+                )
             )
             for model in table.models
         },
         "balanced_accuracy": {
-            model: _records(balanced_accuracy(table, model, groups, **settings))
-            for model in table.models
+            model: balanced_accuracy_json(found["by_group"]) for model, found in metrics.items()
         },
         "must_not_miss_rates": {
-            model: _records(class_rates(table, model, groups, must_not_miss, **rates))
+            model: records(
+                class_rates(table, model, groups, must_not_miss, order=order, level=LEVEL)
+            )
             for model in table.models
             if must_not_miss
         },
+        "measures": [measure.to_json() for measure in case.measures],
+        "metrics": metrics,
         "comparisons": comparisons,
+        "other_comparisons": [case.comparison(other, candidate) for other in others if candidate],
+        "questions": questions.about(group_column, scheme),
         "verdict": comparisons[candidate]["verdict"] if candidate else None,
         "sentence": comparisons[candidate]["sentence"] if candidate else None,
-        "notes": _notes(grouping, limits),
+        "notes": [*_notes(grouping, limits), *_ties(table)],
     }
-    return _plain(result)
+    return plain(result)
 
 
-def _comparison(
-    table: Predictions,
-    reference: str,
-    model: str,
-    groups: pd.Series,
-    grouping: Grouping,
+def compare(
+    predictions: Predictions,
+    before: str,
+    after: str,
+    *,
+    group_column: str,
+    scheme: str,
     limits: Limits,
-    settings: dict[str, Any],
+    must_not_miss: Sequence[str] = (),
+    thresholds: Sequence[float] = THRESHOLDS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict:
-    differences = paired_difference(
-        table, reference, model, groups, metric=limits.metric, positive=limits.positive, **settings
-    )
-    verdicts = judge(differences, limits)
-    verdict = overall_verdict(verdicts)
-    changed = flips(table, reference, model, groups)
-    by_group = changed.groupby(["group", "kind"]).size()
-    return {
-        "differences": _records(differences),
-        "verdicts": _records(verdicts),
-        "verdict": verdict,
-        "sentence": _overall_sentence(verdicts, verdict, limits),
-        "flips": {
-            LOST: int((changed["kind"] == LOST).sum()),
-            GAINED: int((changed["kind"] == GAINED).sum()),
-            "by_group": {
-                name: {kind: int(by_group.get((name, kind), 0)) for kind in (LOST, GAINED)}
-                for name in grouping.names
-            },
-        },
-        "gap_change": _gap_change(table, reference, model, grouping, settings),
-    }
+    """Any two models of one table, as in "comparisons" of `audit_summary`."""
+    groups = predictions.groups(group_column, scheme)
+    grouping = Grouping.build(groups, len(predictions), _order(groups, scheme))
+    case = _Case(predictions, groups, grouping, limits, must_not_miss, thresholds, resamples, seed)
+    return plain(case.comparison(before, after))
 
 
-def _overall_sentence(verdicts: pd.DataFrame, verdict: Verdict, limits: Limits) -> str:
-    limit = f"{100 * limits.margin:g} points of {limits.metric}"
-    named = verdicts[verdicts["group"] != OVERALL]
-    failing = [str(name) for name in verdicts.loc[verdicts["verdict"] == verdict, "group"]]
-    names = ", ".join("all images together" if name == OVERALL else name for name in failing)
-    if named.empty:
-        return "No image has a known group, so nothing can be said about groups."
-    if verdict == Verdict.WITHIN:
-        return f"No group loses {limit} or more; the data are enough to say so."
-    if verdict == Verdict.OUTSIDE:
-        return f"More than {limit} are lost for: {names}."
-    return f"The data cannot tell whether {limit} or more are lost for: {names}."
+class _Case:
+    """One grouping of one table; every model is resampled once, all with the same counts."""
 
+    def __init__(
+        self,
+        table: Predictions,
+        groups: pd.Series,
+        grouping: Grouping,
+        limits: Limits,
+        must_not_miss: Sequence[str],
+        thresholds: Sequence[float],
+        resamples: int,
+        seed: int,
+    ) -> None:
+        if must_not_miss:
+            table.is_any_of(table.models[0], must_not_miss)
+        self.table, self.groups, self.grouping = table, groups, grouping
+        self.limits = limits
+        self.measures = standard_measures(must_not_miss, thresholds)
+        self.bootstrap = Bootstrap(
+            grouping.codes, table.frame["cluster"].to_numpy(), resamples=resamples, seed=seed
+        )
+        self._samples: dict[str, Sample] = {}
 
-def _gap_change(
-    table: Predictions, before: str, after: str, grouping: Grouping, settings: dict[str, Any]
-) -> dict:
-    """Change of the largest gap between groups; its interval only where enough images changed."""
-    counted = [
-        index
-        for index, name in enumerate(grouping.names)
-        if name != UNKNOWN and grouping.sizes[index]
-    ]
-    empty = {"value": None, "low": None, "high": None}
-    if len(counted) < 2:
-        return empty
-    membership = grouping.one_hot()[:, counted]
-    was, now = table.correct(before), table.correct(after)
+    def sample(self, model: str) -> Sample:
+        if model not in self._samples:
+            positives, negatives = self.limits.class_minimums
+            scores = Scores(
+                self.table,
+                model,
+                self.grouping,
+                self.measures,
+                minimum_positives=positives,
+                minimum_negatives=negatives,
+            )
+            self._samples[model] = Sample.of(scores, self.bootstrap)
+        return self._samples[model]
 
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        new, old = (group_means(counts, right, membership) for right in (now, was))
-        return (np.ptp(new, axis=1) - np.ptp(old, axis=1))[:, None]
-
-    value = statistic(np.ones((1, len(table)), np.float32))[0, 0]
-    if int((was != now).sum()) < MINIMUM_FLIPS:
-        return empty | {"value": float(value)}
-    bootstrap = Bootstrap(
-        grouping.codes,
-        table.frame["cluster"].to_numpy(),
-        resamples=settings["resamples"],
-        seed=settings["seed"],
-    )
-    low, high = percentile_interval(bootstrap.statistics(statistic), settings["level"])
-    return {"value": float(value), "low": float(low[0]), "high": float(high[0])}
-
-
-def _accuracy(table: AccuracyTable) -> dict:
-    return {
-        "overall": table.overall.to_dict(),
-        "by_group": _records(table.by_group),
-        "worst_group": table.worst_group,
-        "worst_accuracy": None if table.worst is None else table.worst["accuracy"],
-        "gap": {"value": table.gap, "low": table.gap_low, "high": table.gap_high},
-        "macro": {"value": table.macro, "low": table.macro_low, "high": table.macro_high},
-    }
+    def comparison(self, before: str, after: str) -> dict[str, Any]:
+        found = comparison(
+            self.table,
+            before,
+            after,
+            self.groups,
+            self.grouping,
+            self.limits,
+            self.bootstrap,
+            level=LEVEL,
+        )
+        changes = metric_differences(self.sample(before), self.sample(after), level=LEVEL)
+        return found | {"metric_differences": changes}
 
 
 def _notes(grouping: Grouping, limits: Limits) -> list[str]:
@@ -247,18 +261,14 @@ def _order(groups: pd.Series, scheme: str) -> list[str]:
     return ordered({*SCHEMES[scheme].groups, *groups}, scheme)
 
 
-def _records(table: pd.DataFrame) -> list[dict]:
-    return table.to_dict("records")
-
-
-def _plain(value: Any) -> Any:
-    """Python values that JSON knows; NaN becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if not isinstance(value, str) else str(value)
+def _ties(table: Predictions) -> list[str]:
+    """Where two classes share the highest probability the first one counts; people should know."""
+    notes = []
+    for model in table.models:
+        top = np.sort(table.probabilities(model), axis=1)[:, -2:]
+        tied = int((top[:, 0] == top[:, 1]).sum()) if top.shape[1] == 2 else 0
+        if tied:
+            notes.append(
+                f"{model}: {tied} images have two most probable classes; the first one counts."
+            )
+    return notes

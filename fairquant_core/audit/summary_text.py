@@ -10,6 +10,7 @@ from typing import TextIO
 import pandas as pd
 
 from fairquant_core.audit.comparison import GAINED, LOST
+from fairquant_core.audit.grouping import OVERALL
 
 
 def summary_table(summary: dict) -> pd.DataFrame:
@@ -77,12 +78,52 @@ def table_text(summary: dict) -> str:
                 f"{model}: worst group {accuracy['worst_group']}, largest gap between groups "
                 f"{_percent(gap['value'], gap['low'], gap['high'])} points"
             )
+    lines += ["", *_aligned(measures_table(summary)), "", *_fairness_lines(summary)]
     if summary["candidate"]:
         comparison = summary["comparisons"][summary["candidate"]]
         lines += ["", *(row["sentence"] for row in comparison["verdicts"])]
         lines += ["", f"Verdict: {summary['verdict']}. {summary['sentence']}"]
+        lines += [swap["sentence"] for swap in summary["questions"]["annotators"]]
     lines += [f"Note: {note}" for note in summary["notes"]]
     return "\n".join(lines)
+
+
+def measures_table(summary: dict) -> pd.DataFrame:
+    """All measures over all images, one column per model, as texts in percent."""
+    table = {"all images": [row["measure"] for row in summary["measures"]]}
+    for model in summary["models"]:
+        rows = {
+            row["measure"]: row
+            for row in summary["metrics"][model]["by_group"]
+            if row["group"] == OVERALL
+        }
+        table[model] = [
+            _percent(value, low, high)
+            for value, low, high in (
+                _numbers(rows[name][key] for key in ("value", "low", "high"))
+                for name in table["all images"]
+            )
+        ]
+    return pd.DataFrame(table)
+
+
+def _fairness_lines(summary: dict) -> list[str]:
+    lines = []
+    for model in summary["models"]:
+        for row in summary["metrics"][model]["fairness"]:
+            about = f" ({row['about']})" if row["about"] else ""
+            if not row["estimable"]:
+                lines.append(f"{model}: {row['criterion']}{about} not estimable: {row['reason']}")
+                continue
+            line = (
+                f"{model}: {row['criterion']} gap{about} "
+                f"{_percent(row['value'], row['low'], row['high'])} points, "
+                f"{100 * row['by_chance']:.1f} expected by chance alone"
+            )
+            if not row["about"]:
+                line += f"; {row['classes_estimable']} of {row['classes']} classes estimable"
+            lines.append(line)
+    return lines
 
 
 def print_table(summary: dict, file: TextIO | None = None) -> None:
@@ -102,7 +143,7 @@ def _percent(value: float, low: float, high: float, sign: str = "") -> str:
 
 def _aligned(table: pd.DataFrame) -> list[str]:
     """Columns padded to equal width; texts left, figures right."""
-    left = {"group", "verdict"}
+    left = {"group", "verdict", "all images"}
     cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
     widths = [max(len(row[index]) for row in cells) for index in range(len(cells[0]))]
     return [

@@ -20,6 +20,11 @@ NO_GRID = (
     "Grad-CAM: {name} gives {tokens} tokens per image, which do not form a grid of patches; choose "
     "Integrated Gradients"
 )
+#: A map that appears before this share of the modules have finished shows edges and colours, not
+#: what the score rests on: what follows it are tokens that this program does not know.
+EARLY = 0.5
+#: Class, distillation and register tokens; the networks at hand have at most five.
+MOST_PREFIX_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ class CamLayer:
 def find_cam_layer(model: nn.Module, example: torch.Tensor, name: str = "the network") -> CamLayer:
     """Layer for Grad-CAM, found by running one picture through the network.
 
-    Vision transformers: the first norm of the last block, over the patch tokens. Everything else:
-    the module that finishes last among those whose output still has positions.
+    Vision transformers: the first norm of the last block, over the patch tokens; behind that block
+    only the class token counts, so its patches have no gradient. Everything else: the module that
+    finishes last among those whose output still has positions.
 
     Parameters
     ----------
@@ -100,44 +106,66 @@ def find_cam_layer(model: nn.Module, example: torch.Tensor, name: str = "the net
     Selvaraju et al. 2017 (last convolution stage); for transformers the layer that the authors of
     the public grad-cam package found to work, ``blocks[-1].norm1``.
     """
-    blocks = getattr(model, "blocks", None)
-    norm = getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential) else None
-    if isinstance(blocks, nn.Sequential) and isinstance(norm, nn.Module):
-        shape = _output_shapes(model, example, {f"blocks.{len(blocks) - 1}.norm1": norm})[0][1]
+    norm = _last_norm(model)
+    if norm is not None:
+        path = next(path for path, module in model.named_modules() if module is norm)
+        shape = _output_shapes(model, example, {path: norm})[0][1]
         if len(shape) == 3:
-            return _token_layer(model, norm, shape, name)
-    # Parametrised layers hold modules whose output is a weight, which looks like a feature map.
+            return _token_layer(model, path, norm, shape, name)
+    # Parametrised layers hold modules whose output is a weight, which looks like a feature map;
+    # inside an attention (images, heads, tokens, tokens) looks like one too.
     candidates = {
         path: module
         for path, module in model.named_modules()
-        if path and "parametrizations" not in path.split(".")
+        if path and "parametrizations" not in path.split(".") and not _in_attention(path)
     }
-    maps = [
-        (path, shape)
-        for path, shape in _output_shapes(model, example, candidates)
-        if len(shape) == 4 and shape[0] == len(example)
-    ]
+    finished = _output_shapes(model, example, candidates)
     features = _feature_count(model)
-    for path, shape in reversed(maps):
+    for place in range(len(finished) - 1, -1, -1):
+        path, shape = finished[place]
+        if len(shape) != 4 or shape[0] != len(example):
+            continue
         last = shape[3] == features and shape[1] != features
         grid = (shape[1], shape[2]) if last else (shape[2], shape[3])
-        if grid[0] * grid[1] > 1:
-            layout = "channels last" if last else "channels first"
-            return CamLayer(path, candidates[path], layout, grid)
+        # The input is square, so a map that is not has other things than positions in it.
+        if grid[0] != grid[1] or grid[0] < 2:
+            continue
+        if place < EARLY * len(finished):
+            break
+        layout = "channels last" if last else "channels first"
+        return CamLayer(path, candidates[path], layout, grid)
     raise ClassifierError(NO_CAM_LAYER.format(name=name))
 
 
-def _token_layer(model: nn.Module, norm: nn.Module, shape: torch.Size, name: str) -> CamLayer:
-    prefix = int(getattr(model, "num_prefix_tokens", 1))
-    patches = shape[1] - prefix
+def _last_norm(model: nn.Module) -> nn.Module | None:
+    """The first norm of the last transformer block, in front of its attention."""
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, (nn.Sequential, nn.ModuleList)) or not len(blocks):
+        return None
+    norm = getattr(blocks[-1], "norm1", None)
+    return norm if isinstance(norm, nn.Module) else None
+
+
+def _in_attention(path: str) -> bool:
+    return any("attn" in part or "attention" in part for part in path.split("."))
+
+
+def _token_layer(
+    model: nn.Module, path: str, norm: nn.Module, shape: torch.Size, name: str
+) -> CamLayer:
+    """The patches of a token layer: their grid, and what stands in front of them."""
+    tokens = shape[1]
     grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
-    if grid is None or grid[0] * grid[1] != patches:
-        side = math.isqrt(max(patches, 0))
-        grid = (side, side)
-    if grid[0] * grid[1] != patches or patches < 2:
-        raise ClassifierError(NO_GRID.format(name=name, tokens=shape[1]))
-    path = next(path for path, module in model.named_modules() if module is norm)
-    return CamLayer(path, norm, "tokens", (int(grid[0]), int(grid[1])), prefix)
+    if grid is not None and 0 <= tokens - grid[0] * grid[1] <= MOST_PREFIX_TOKENS:
+        rows, columns = int(grid[0]), int(grid[1])
+        return CamLayer(path, norm, "tokens", (rows, columns), tokens - rows * columns)
+    # No grid is stated, or the pictures have another size than the stated one.
+    declared = getattr(model, "num_prefix_tokens", None)
+    for prefix in (0, 1) if declared is None else (int(declared), 0):
+        side = math.isqrt(max(tokens - prefix, 0))
+        if side > 1 and side * side == tokens - prefix:
+            return CamLayer(path, norm, "tokens", (side, side), prefix)
+    raise ClassifierError(NO_GRID.format(name=name, tokens=tokens))
 
 
 def _output_shapes(

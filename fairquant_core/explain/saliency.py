@@ -37,7 +37,10 @@ WRONG_IMAGES = (
 WRONG_TARGETS = (
     "saliency needs one class number from 0 to {last} per image ({images} images), not {found}"
 )
-NOT_FINITE = "{name}: the saliency of image {index} is not a number; its weights are broken"
+BROKEN_WEIGHTS = (
+    "{name}: the weights '{parameter}' hold values that are not a number, so it has no saliency; load "
+    "another file or start the run again"
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Attribution:
     ----------
     maps:
         Shapes: (N, S, S) float32. Units: of the logit; signed for Integrated Gradients and
-        Occlusion, >= 0 for the others.
+        Occlusion, >= 0 for the others. A map that is not finite is given as it is: not estimable.
     completeness:
         Completeness delta of Integrated Gradients: sum of the map minus (logit of the image minus
         logit of the baseline); 0 is perfect. Shapes: (N,). None for the other methods.
@@ -168,7 +171,7 @@ def attribute(
     ClassifierError
         Unknown method, or no layer for Grad-CAM.
     EvaluationError
-        Images or targets of the wrong shape, or a map that is not a number.
+        Images or targets of the wrong shape, or weights that are not numbers.
     Cancelled
         `cancel` said so; the network is restored all the same.
     """
@@ -177,6 +180,7 @@ def attribute(
     if run is None:
         raise ClassifierError(UNKNOWN_METHOD.format(name=method, known=", ".join(METHODS)))
     codes = _checked(classifier, images, targets)
+    _check_weights(classifier)
     model, size = classifier.model, classifier.preprocessing.size
     device = next(model.parameters()).device
     span = 1 / float(np.mean(classifier.preprocessing.std))
@@ -206,7 +210,7 @@ def attribute(
                 name=classifier.name,
                 settings=settings,
             )
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(settings.seed + start)
                 found, delta, change = run(batch)
             maps[start : start + len(chunk)] = found.detach().float().cpu().numpy()
@@ -215,9 +219,6 @@ def attribute(
                 changes.append(change.detach().float().cpu())
             if progress is not None:
                 progress(start + len(chunk), len(images))
-    broken = ~np.isfinite(maps).all(axis=(1, 2))
-    if broken.any():
-        raise EvaluationError(NOT_FINITE.format(name=classifier.name, index=int(broken.argmax())))
     if not METHODS[method].complete:
         return Attribution(method, maps)
     empty = [torch.zeros(0)]
@@ -308,6 +309,13 @@ def _baselines(
     if settings.baseline == "mean colour":
         plain[:] = np.rint(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
     return normalise(plain, classifier.preprocessing)
+
+
+def _check_weights(classifier: Classifier) -> None:
+    """Broken weights are named before hours are spent on maps that are not numbers."""
+    for key, values in classifier.model.state_dict().items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise EvaluationError(BROKEN_WEIGHTS.format(name=classifier.name, parameter=key))
 
 
 def _checked(classifier: Classifier, images: np.ndarray, targets: np.ndarray) -> np.ndarray:

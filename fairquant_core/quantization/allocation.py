@@ -21,13 +21,7 @@ from fairquant_core.quantization.allocation_problem import (
 from fairquant_core.quantization.dual import DualSolution, DualSolver
 from fairquant_core.quantization.exact import RELATIVE_GAP, solve_exact
 from fairquant_core.quantization.greedy import greedy_choice, spend_rest
-from fairquant_core.quantization.plan import (
-    KEPT_BYTES,
-    PLANES,
-    SCALE_BYTES,
-    WIDTH_BYTES,
-    BitPlan,
-)
+from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.static_allocation import quantile_choice
 
@@ -47,7 +41,8 @@ class Allocation:
     method, granularity : how it was found.
     source : the sensitivity map.
     widths : (U,) uint8, one per unit of the map.
-    requested_bits, achieved_bits : average bits per weight; achieved is never above requested.
+    requested_bits, achieved_bits : average bits per weight; achieved is never above requested, and clearly
+        below it only where more bits would help no group.
     predicted : group -> predicted rise of its mean loss.
     worst_group : the group with the largest weighted rise.
     objective : what was minimised: that largest weighted rise (for "mean", the pooled rise).
@@ -213,43 +208,17 @@ def curve(
 def uniform_widths(
     sensitivity: SensitivityMap, *, group_weights: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
-    """Return what every single width of the map predicts, with the columns of :func:`curve`."""
+    """Return what every single width of the map predicts, with the columns of :func:`curve`.
+
+    A network that is pruned everywhere is none, so 0 bits is left out.
+    """
     rows = []
     for bits in sensitivity.menu:
-        problem = build_problem(
-            sensitivity, max(bits, 1), menu=(bits,), group_weights=group_weights
-        )
+        if bits == PRUNED:
+            continue
+        problem = build_problem(sensitivity, bits, menu=(bits,), group_weights=group_weights)
         rows.append(_row(bits, _report("uniform", problem, problem.lowest, None)))
     return pd.DataFrame(rows)
-
-
-def bits_for_bytes(
-    sensitivity: SensitivityMap, size_bytes: int, *, channels: int, kept_parameters: int = 0
-) -> float:
-    """Return the average-bits budget whose packed file has at most ``size_bytes``.
-
-    Parameters
-    ----------
-    channels : output channels of all quantised layers together (each stores a scale and a width).
-    kept_parameters : numbers that stay float32.
-
-    Raises
-    ------
-    BudgetError
-        Scales and kept numbers alone need more than that.
-
-    Units
-    -----
-    bytes in, bits per weight out
-    """
-    padding = len(sensitivity.layers) * sum(len(planes) for planes in PLANES.values())
-    fixed = channels * (SCALE_BYTES + WIDTH_BYTES) + KEPT_BYTES * kept_parameters + padding
-    if size_bytes <= fixed:
-        raise BudgetError(
-            f"A file of {size_bytes:,} bytes is too small: scales, biases and other numbers that "
-            f"stay in full precision alone take {fixed:,} bytes. Choose a larger size."
-        )
-    return 8.0 * (size_bytes - fixed) / int(sensitivity.weights.sum())
 
 
 def _solve(

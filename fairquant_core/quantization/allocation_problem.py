@@ -10,9 +10,15 @@ from typing import TypedDict
 import numpy as np
 
 from fairquant_core.errors import BudgetError
+from fairquant_core.quantization.bounds import (
+    Bounds,
+    allowed_widths,
+    check_wishes,
+    lifted_layers,
+)
+from fairquant_core.quantization.catalogue import GRANULARITIES
+from fairquant_core.quantization.plan import PRUNED
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
-
-GRANULARITIES = ("channel", "layer")
 
 BELOW_MINIMUM = (
     "A budget of {budget:g} bits per weight cannot be met: the smallest reachable average is "
@@ -79,6 +85,18 @@ class Problem:
         """(U,) column of the largest allowed width."""
         return len(self.menu) - 1 - self.allowed[::-1].argmax(axis=0)
 
+    @property
+    def bounds(self) -> Bounds:
+        """Layer -> its smallest and its largest allowed width."""
+        layers = self.source.layers
+        one_each = len(layers) == self.units
+        index = np.arange(self.units) if one_each else self.source.layer_index
+        starts = np.searchsorted(index, np.arange(len(layers)))
+        ends = zip(self.menu[self.lowest[starts]], self.menu[self.highest[starts]], strict=True)
+        return {
+            layer: (int(low), int(high)) for layer, (low, high) in zip(layers, ends, strict=True)
+        }
+
     def losses(self, choice: np.ndarray) -> np.ndarray:
         """(G,) weighted loss rise of every group under ``choice`` (U,) columns."""
         return self.cost[:, choice, np.arange(self.units)].sum(axis=1)
@@ -129,15 +147,12 @@ class Problem:
 
     def _who_is_to_blame(self) -> tuple[str, str]:
         """Name the menu, or the layers whose floor or pin lifts the minimum above the menu's."""
-        index = self.source.layer_index
-        if self.units != self.source.units:
-            index = np.arange(self.units)
-        lifted = np.flatnonzero(self.menu[self.lowest] > self.menu.min())
-        names = [self.source.layers[layer] for layer in np.unique(index[lifted])]
-        if not names:
-            return f" (the menu starts at {self.menu.min()} bits)", " or add a smaller width"
-        lowest = dict(zip(index[lifted].tolist(), self.menu[self.lowest][lifted], strict=True))
-        held = ", ".join(f"{self.source.layers[layer]} >= {lowest[layer]}" for layer in lowest)
+        layers = self.source.layers
+        weights = np.bincount(self.source.layer_index, self.source.weights, len(layers))
+        smallest = int(self.menu.min())
+        held = lifted_layers(self.bounds, dict(zip(layers, weights, strict=True)), smallest)
+        if not held:
+            return f" (the menu starts at {smallest} bits)", " or add a smaller width"
         return f" because of floors and pins ({held})", " or loosen these floors and pins"
 
 
@@ -157,7 +172,7 @@ def build_problem(
     ----------
     average_bits : budget, average over all weights of the map.
     granularity : "channel" chooses per unit of the map, "layer" per layer.
-    menu : widths to choose from; default: all widths of the map.
+    menu : widths to choose from; default: all widths of the map but 0, which has to be asked for.
     group_weights : how much a group's loss rise counts; 1 where not named.
     floors : layer -> smallest width.
     pins : layer -> the width that all its channels get; may lie outside ``menu``.
@@ -175,13 +190,11 @@ def build_problem(
     columns = np.array(sorted(set(wanted) | set(pins.values())), dtype=np.int64)
     units = sensitivity.by_layer() if granularity == "layer" else sensitivity
 
-    allowed = np.repeat(np.isin(columns, wanted)[:, None], units.units, axis=1)
-    for layer, floor in floors.items():
-        members = units.layer_index == units.layers.index(layer)
-        allowed[np.ix_(columns < floor, members)] = False
-    for layer, pin in pins.items():
-        members = units.layer_index == units.layers.index(layer)
-        allowed[:, members] = (columns == pin)[:, None]
+    per_layer = [
+        np.isin(columns, allowed_widths(wanted, floors.get(layer), pins.get(layer)))
+        for layer in units.layers
+    ]
+    allowed = np.ascontiguousarray(np.array(per_layer).T[:, units.layer_index])
 
     places = np.searchsorted(units.menu, columns)
     weights = _group_weights(units.groups, group_weights)
@@ -202,13 +215,13 @@ def build_problem(
 
 def _wanted_menu(sensitivity: SensitivityMap, menu: Iterable[int] | None) -> tuple[int, ...]:
     if menu is None:
-        return sensitivity.menu
+        return tuple(bits for bits in sensitivity.menu if bits != PRUNED) or sensitivity.menu
     wanted = tuple(sorted({int(bits) for bits in menu}))
     absent = [bits for bits in wanted if bits not in sensitivity.menu]
     if not wanted or absent:
         raise BudgetError(
             f"The menu {list(wanted)} must be widths of the sensitivity map, "
-            f"{list(sensitivity.menu)}."
+            f"{list(sensitivity.menu)}. Choose among these, or measure the sensitivity again."
         )
     return wanted
 
@@ -226,21 +239,12 @@ def _check_layers(
                     f"There is a {kind} for layer '{layer}', "
                     "which the sensitivity map does not have."
                 )
+    check_wishes(menu, floors, pins)
     for layer, pin in pins.items():
         if pin not in sensitivity.menu:
             raise BudgetError(
                 f"Layer '{layer}' is pinned to {pin} bits, which the sensitivity map has not "
                 f"measured; it has {list(sensitivity.menu)}."
-            )
-        if pin < floors.get(layer, 0):
-            raise BudgetError(
-                f"Layer '{layer}' is pinned to {pin} bits, below its own floor of {floors[layer]}."
-            )
-    for layer, floor in floors.items():
-        if layer not in pins and floor > max(menu):
-            raise BudgetError(
-                f"The floor of {floor} bits for layer '{layer}' is above the menu's largest width, "
-                f"{max(menu)}."
             )
 
 

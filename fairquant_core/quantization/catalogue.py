@@ -1,7 +1,7 @@
 """What can be run: the methods by name and the configuration of one run. Needs no torch.
 
-The web process reads this file to draw its menus; :mod:`fairquant_core.quantization.methods` holds the code
-that each name stands for.
+The web process draws its menus from here; :mod:`fairquant_core.quantization.methods` holds the code that each
+name stands for.
 """
 
 from __future__ import annotations
@@ -9,13 +9,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from fairquant_core.errors import BudgetError, TrainingError
+from fairquant_core.quantization.bounds import check_wishes
+from fairquant_core.quantization.cards import METHODS, RECOMMENDED, MethodCard
+
+__all__ = [
+    "ACTIVATION_BITS",
+    "FAIRNESS_TERMS",
+    "GRANULARITIES",
+    "LEGAL_MENU",
+    "MENU",
+    "METHODS",
+    "RECOMMENDED",
+    "MethodCard",
+    "RunConfig",
+]
 
 MENU: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
-"""Widths a unit may have, in bits, unless a run says otherwise; 0 (pruned) may be added."""
+"""Widths of a unit that is kept, in bits."""
 
 LEGAL_MENU: tuple[int, ...] = (0, *MENU)
 
@@ -25,155 +40,26 @@ FAIRNESS_TERMS: tuple[str, ...] = ("none", "gap", "worst")
 
 ACTIVATION_BITS: tuple[int | None, ...] = (None, 8)
 
+VERSION = 2
+"""Of a stored configuration; those of version 1 lack floors, pins and the like, and are read."""
 
-@dataclass(frozen=True)
-class MethodCard:
-    """What a method is, for a person and for the code that runs it.
-
-    Parameters
-    ----------
-    trains, learns_bits, mixed
-        Whether weights are trained, whether the widths are, and whether widths differ within the network.
-    measure
-        The sensitivity it plans from (see :mod:`fairquant_core.quantization.measures`); empty without a plan.
-    reduce
-        How the groups are joined into one before planning; empty where the allocation sees every group.
-    allocate
-        A key of :data:`fairquant_core.quantization.allocation.ALLOCATORS`.
-    rounding
-        ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
-        up for by the weights that are rounded after it.
-    fairness
-        The fairness term it trains with unless the run says otherwise.
-    source
-        Where a method of others was published, and what is approximated.
-    """
-
-    name: str
-    title: str
-    sentence: str
-    trains: bool = False
-    learns_bits: bool = False
-    mixed: bool = False
-    measure: str = ""
-    reduce: str = ""
-    allocate: str = ""
-    rounding: str = "mse"
-    fairness: str = "none"
-    source: str = ""
-
-
-METHODS: dict[str, MethodCard] = {
-    card.name: card
-    for card in (
-        MethodCard(
-            "baq",
-            "Learned bit-widths (BAQ)",
-            "Bits, ranges and weights are trained together; the worst-served group counts most.",
-            trains=True,
-            learns_bits=True,
-            mixed=True,
-            measure="fisher",
-            allocate="minimax",
-            fairness="worst",
-        ),
-        MethodCard(
-            "static_qat",
-            "Planned bit-widths, then training",
-            "Bits are planned once from the sensitivity map and stay; weights and ranges are trained.",
-            trains=True,
-            mixed=True,
-            measure="fisher",
-            allocate="minimax",
-        ),
-        MethodCard(
-            "uniform_qat",
-            "The same bits everywhere, then training",
-            "Every layer gets the same width; weights and ranges are trained. The hard baseline.",
-            trains=True,
-            source="LSQ (arXiv 1902.08153)",
-        ),
-        MethodCard(
-            "minimax_ptq",
-            "Planned bit-widths, no training",
-            "Bits are planned so that the worst-served group loses least; nothing is trained.",
-            mixed=True,
-            measure="fisher",
-            allocate="minimax",
-            rounding="compensated",
-        ),
-        MethodCard(
-            "uniform_ptq",
-            "The same bits everywhere, no training",
-            "Every layer is rounded to the same width, with the best range per channel.",
-        ),
-        MethodCard(
-            "absmax_ptq",
-            "The same bits everywhere, widest range, no training",
-            "Every layer is rounded to the same width, up to its largest weight. The usual way, and the "
-            "one that does harm.",
-            rounding="absmax",
-        ),
-        MethodCard(
-            "blind_qat",
-            "Planned without groups, then training",
-            "As planned bit-widths, but every photograph counts alike. Shows what looking at groups is worth.",
-            trains=True,
-            mixed=True,
-            measure="fisher",
-            allocate="mean",
-        ),
-        MethodCard(
-            "fairquant_qat",
-            "FairQuant as published, fixed bits",
-            "A fifth of the weights at 2 bits, two fifths at 4 and at 8, by importance balanced over groups.",
-            trains=True,
-            mixed=True,
-            measure="grape",
-            reduce="balanced",
-            allocate="quantile",
-            source="FairQuant (arXiv 2602.23192), static variant; the shares are moved to the budget",
-        ),
-        MethodCard(
-            "fairgrape_qat",
-            "FairGRAPE-style",
-            "The paper's split by importance, where a weight counts as much as for the group that needs it most.",
-            trains=True,
-            mixed=True,
-            measure="grape",
-            reduce="max",
-            allocate="quantile",
-            source="FairGRAPE (arXiv 2207.10888); a pruning method, here its importance ranks the widths",
-        ),
-        MethodCard(
-            "fairquantize_qat",
-            "FairQuantize-style",
-            "The paper's split by importance for the worst-served group less that for the best-served one.",
-            trains=True,
-            mixed=True,
-            measure="grape",
-            reduce="subtractive",
-            allocate="quantile",
-            source="FairQuantize (MICCAI 2024); its weight-wise choice becomes one per output channel",
-        ),
-        MethodCard(
-            "hawq_qat",
-            "HAWQ-style",
-            "Bits are planned from the loss curvature over all photographs; groups are not looked at.",
-            trains=True,
-            mixed=True,
-            measure="hessian",
-            allocate="mean",
-            source="HAWQ-V2 (arXiv 1911.03852); Hutchinson diagonal per channel instead of one trace per layer",
-        ),
-        MethodCard(
-            "full_precision",
-            "Full precision, trained on equally long",
-            "The control: the uncompressed classifier after the same extra training.",
-            trains=True,
-        ),
-    )
-}
+NO_PLAN = (
+    "'{title}' does not choose widths, so it cannot take {what}. Choose a method that plans its bits, or leave "
+    "them out."
+)
+BLIND = (
+    "'{title}' does not look at groups, so it cannot weigh them. Choose a method that plans for the worst-served "
+    "group, or leave the group weights out."
+)
+SPLIT_MENU = "'{title}' splits the weights into 2, 4 and 8 bits; the menu {menu} lacks {absent}."
+OUT_OF_REACH = (
+    "A budget of {bits:g} bits per weight cannot be met: the menu{pins} reaches from {lowest} to {highest} bits. "
+    "Choose a budget in that range."
+)
+ONE_WIDTH = (
+    "The menu holds one width, {width} bits, so the budget can only be {width} bits, not {bits:g}. Ask for that, "
+    "or add widths to the menu."
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +71,8 @@ class RunConfig:
     method
         A key of :data:`METHODS`.
     bits
-        Budget. Units: average bits per quantised weight.
+        Budget. Units: average bits per quantised weight. With ``size_bytes`` it is only a note: what the size
+        means in bits is found out when the run plans (see :mod:`fairquant_core.quantization.file_size`).
     epochs
         Passes over the training images; methods without training ignore it.
     granularity
@@ -201,13 +88,22 @@ class RunConfig:
     images_per_group
         How many images per group the sensitivity pass reads at most.
     menu
-        Widths a unit may have; with 0 channels may be pruned.
+        Widths a unit may have; with 0 channels may be pruned. Left empty it becomes the method's own.
     floors, pins
-        Layer name to its smallest width, and to the one width that all its channels keep.
+        Layer name to its smallest width, and to the one width that all its channels keep, in the menu or not.
     size_bytes
-        Budget as the size of the exported file instead of ``bits``.
+        Budget as the size of the exported file instead of ``bits``; the file is at most that large.
     activation_bits
         8 rounds activations too, for an int8 runtime; None leaves them in float.
+    group_weights
+        How much a group's predicted loss counts when the bits are planned; 1 where not named.
+
+    Raises
+    ------
+    TrainingError
+        A name is unknown or a setting out of range.
+    BudgetError
+        Menu, floors, pins and budget contradict each other or do not suit the method.
     """
 
     method: str = "baq"
@@ -222,19 +118,27 @@ class RunConfig:
     fairness_weight: float = 0.5
     distillation: bool = True
     images_per_group: int = 256
-    menu: tuple[int, ...] = field(default=MENU)
+    menu: tuple[int, ...] = ()
     floors: dict[str, int] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
     size_bytes: int | None = None
     activation_bits: int | None = None
-    version: int = 2
+    group_weights: dict[str, float] = field(default_factory=dict)
+    version: int = VERSION
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
         if self.method not in METHODS:
             raise TrainingError(
                 f"Method '{self.method}' is not known. Choose one of: {', '.join(METHODS)}."
             )
+        if not self.menu:
+            object.__setattr__(self, "menu", LEGAL_MENU if self.card.prunes else MENU)
+        object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
+        for name, kind in (("floors", int), ("pins", int), ("group_weights", float)):
+            table = {str(key): kind(value) for key, value in getattr(self, name).items()}
+            object.__setattr__(self, name, dict(sorted(table.items())))
+        if self.size_bytes is not None:
+            object.__setattr__(self, "size_bytes", int(self.size_bytes))
         if self.granularity not in GRANULARITIES:
             raise TrainingError(
                 f"Granularity '{self.granularity}' is not known. Choose 'channel' or 'layer'."
@@ -252,15 +156,9 @@ class RunConfig:
             )
         if self.activation_bits not in ACTIVATION_BITS:
             raise BudgetError("Activations can be rounded to 8 bits or stay in float.")
-        if not min(self.menu) <= self.bits <= max(self.menu):
-            raise BudgetError(
-                f"A budget of {self.bits:g} bits per weight cannot be met: the menu reaches from "
-                f"{min(self.menu)} to {max(self.menu)} bits. Choose a budget in that range."
-            )
-        if not METHODS[self.method].mixed and self.method != "full_precision" and self.bits % 1:
-            raise BudgetError(
-                f"'{METHODS[self.method].title}' needs a whole number of bits, not {self.bits:g}."
-            )
+        check_wishes(self.menu, self.floors, self.pins)
+        self._check_wishes_of_the_method()
+        self._check_budget()
         for name, low, high in (
             ("epochs", 1, 1000),
             ("batch_size", 2, 1024),
@@ -274,17 +172,69 @@ class RunConfig:
                     f"'{name}' is {getattr(self, name)}; it must lie between {low:g} and {high:g}."
                 )
 
+    def _check_wishes_of_the_method(self) -> None:
+        card = self.card
+        wishes = {"floors": self.floors, "pins": self.pins, "group weights": self.group_weights}
+        asked = " and ".join(name for name, table in wishes.items() if table)
+        if asked and not card.mixed:
+            raise BudgetError(NO_PLAN.format(title=card.title, what=asked))
+        if self.group_weights and card.allocate != "minimax":
+            raise BudgetError(BLIND.format(title=card.title))
+        if not all(0 < weight < math.inf for weight in self.group_weights.values()):
+            raise BudgetError(
+                "Group weights must be numbers above 0; 1 counts a group like the others."
+            )
+        absent = sorted({2, 4, 8} - set(self.menu))
+        if card.allocate == "quantile" and absent:
+            raise BudgetError(
+                SPLIT_MENU.format(title=card.title, menu=list(self.menu), absent=absent)
+            )
+
+    def _check_budget(self) -> None:
+        """What can be told without the network; the rest is checked when the run plans."""
+        if self.size_bytes is not None:
+            if self.size_bytes < 1:
+                raise BudgetError(f"A file of {self.size_bytes} bytes cannot be made.")
+            return
+        lowest, highest = min(self.widths), max(self.widths)
+        if not lowest <= self.bits <= highest:
+            if lowest == highest:
+                raise BudgetError(ONE_WIDTH.format(width=lowest, bits=self.bits))
+            pins = " with the pins" if self.pins else ""
+            raise BudgetError(
+                OUT_OF_REACH.format(bits=self.bits, pins=pins, lowest=lowest, highest=highest)
+            )
+        if self.card.mixed or self.method == "full_precision":
+            return
+        if self.bits % 1:
+            raise BudgetError(
+                f"'{self.card.title}' needs a whole number of bits, not {self.bits:g}."
+            )
+        if self.bits not in self.menu:
+            raise BudgetError(
+                f"'{self.card.title}' at {self.bits:g} bits needs that width in the menu, which is "
+                f"{list(self.menu)}."
+            )
+
     @property
     def card(self) -> MethodCard:
         """The method's presentation."""
         return METHODS[self.method]
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Every width that may occur in the network: the menu and the pins."""
+        return tuple(sorted({*self.menu, *self.pins.values()}))
+
+    @property
     def title(self) -> str:
         """One line for lists, e.g. ``Learned bit-widths (BAQ), 4 bits, seed 0``."""
         if self.method == "full_precision":
             return f"{self.card.title}, seed {self.seed}"
-        return f"{self.card.title}, {self.bits:g} bits, seed {self.seed}"
+        budget = f"{self.bits:g} bits"
+        if self.size_bytes is not None:
+            budget = f"{self.size_bytes / 1e6:.4g} MB"
+        return f"{self.card.title}, {budget}, seed {self.seed}"
 
     @property
     def digest(self) -> str:
@@ -298,9 +248,18 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        """Read what :meth:`to_json` wrote; unknown fields are an error, missing ones take defaults."""
+        """Read what :meth:`to_json` wrote; unknown fields are an error, missing ones take defaults.
+
+        A configuration of an older version becomes one of today's: nothing that it could say means anything
+        else now.
+        """
         known = {entry.name for entry in dataclasses.fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
             raise TrainingError(f"The run configuration has unknown fields: {', '.join(unknown)}.")
-        return cls(**data)
+        if data.get("version", VERSION) > VERSION:
+            raise TrainingError(
+                f"The run configuration was written by a newer program (version {data['version']}): update "
+                "this one."
+            )
+        return cls(**{**data, "version": VERSION})

@@ -30,14 +30,15 @@ TOLERANCE = 1e-5
 MOST_EVALUATIONS = 400
 """Some 50 are needed in practice; the certificate tells if these were not enough."""
 
-FREE_UNITS = 800
+FREE_UNITS = 200
 """Units with nearly equal choices that the closing programme may still move; x 4 while too few."""
 
 GOOD_PROGRAMME = 2e-4
 """Relative distance of the closing programme from the bound at which no more units are freed."""
 
 GOOD_PLAN = 1e-3
-"""Relative distance of the rounded plan from the bound at which no more units are freed either."""
+"""Relative distance of the plan from the bound that is good enough at once; each larger programme that would
+have to be solved doubles it."""
 
 KEPT_PLANES = 120
 """Planes carried over to the next budget of a curve."""
@@ -85,16 +86,22 @@ class DualSolver:
             return DualSolution(problem.lowest, bound, even)
         limit = problem.limit * self.average
         bound, multipliers, fallback = self._climb(problem, limit)
-        best, least = fallback, float("inf")
-        for choice in self._closing_choices(problem, limit, bound, multipliers):
-            if choice is None or problem.bits_used(choice) > problem.limit:
-                choice = fallback
-            choice = spend_rest(problem, choice)
-            if (worst := problem.worst(choice)) < least:
-                best, least = choice, worst
-            if least <= bound * self.scale * (1 + GOOD_PLAN):
+        bound = max(bound, 0.0)
+        best = spend_rest(problem, fallback)
+        least = problem.worst(best)
+        if least <= bound * self.scale * (1 + GOOD_PLAN):
+            return DualSolution(best, bound * self.scale, multipliers)
+        for place, choice in enumerate(
+            self._closing_choices(problem, limit, bound, multipliers), start=1
+        ):
+            if choice is not None and problem.bits_used(choice) <= problem.limit:
+                choice = spend_rest(problem, choice)
+                if (worst := problem.worst(choice)) < least:
+                    best, least = choice, worst
+            # Every programme takes many times as long as the one before, so it must be worth more.
+            if least <= bound * self.scale * (1 + GOOD_PLAN * 2**place):
                 break
-        return DualSolution(best, max(bound, 0.0) * self.scale, multipliers)
+        return DualSolution(best, bound * self.scale, multipliers)
 
     def reduced_cost(self, multipliers: np.ndarray) -> np.ndarray:
         """(B, U) what each width costs above the unit's best one, at these multipliers (scaled)."""

@@ -12,15 +12,19 @@ import numpy as np
 from fairquant_core.errors import TrainingError
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
+from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.allocation import ALLOCATORS, Allocation
+from fairquant_core.quantization.budget import budget_bits
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
 from fairquant_core.quantization.layers import quantisable_layers
-from fairquant_core.quantization.norms import reestimate_norms
+from fairquant_core.quantization.post_training import fit_rounding
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import Schedule, TrainingData, train
 
-SENSITIVITY_MISSING = "'{title}' plans its bits from a sensitivity map ({measure}), and none was given."
+SENSITIVITY_MISSING = (
+    "'{title}' plans its bits from a sensitivity map ({measure}), and none was given."
+)
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ def plan_widths(job: Job) -> tuple[Allocation, dict[str, np.ndarray]]:
         sensitivity = sensitivity.reduced(card.reduce)
     allocation = ALLOCATORS[card.allocate](
         sensitivity,
-        config.bits,
+        budget_bits(config, job.classifier),
         granularity=config.granularity,
         menu=config.menu,
         floors=config.floors,
         pins=config.pins,
+        group_weights=config.group_weights or None,
     )
     per_unit = allocation.widths_by_layer()
     widths = {
@@ -114,21 +119,26 @@ def uniform_widths(classifier: Classifier, bits: int) -> dict[str, np.ndarray]:
 @method("uniform_ptq")
 @method("absmax_ptq")
 def uniform_ptq(job: Job) -> Outcome:
-    """Round every layer to the same width, as it is done in the field; no training."""
-    return _rounded(job, uniform_widths(job.classifier, int(job.config.bits)), None)
+    """Round every layer to the same width, as it is done in the field; no training, and norms stay as they are."""
+    student = _attached(job, _one_width(job))
+    _round_activations(job, student, student)
+    return _packed(job, student, None, [])
 
 
 @method("minimax_ptq")
 def minimax_ptq(job: Job) -> Outcome:
-    """Round to the minimax plan with the best ranges and fitting norms; no training."""
+    """Round to the minimax plan so that later weights make up for earlier errors; no training."""
     allocation, widths = plan_widths(job)
-    return _rounded(job, widths, allocation)
+    student = _attached(job, widths)
+    compensate_rounding(job, student)
+    _round_activations(job, student, student)
+    return _packed(job, student, allocation, [])
 
 
 @method("uniform_qat")
 def uniform_qat(job: Job) -> Outcome:
     """The same width everywhere, weights and ranges trained."""
-    return _trained(job, uniform_widths(job.classifier, int(job.config.bits)), None)
+    return _trained(job, _one_width(job), None)
 
 
 @method("baq")
@@ -148,29 +158,76 @@ def planned_qat(job: Job) -> Outcome:
 def full_precision(job: Job) -> Outcome:
     """The control: as many epochs on the same images, nothing rounded."""
     student = job.classifier.copy()
-    history = _train(job, student)
-    return Outcome(student, None, None, history)
+    return Outcome(student, None, None, _train(job, student, None))
 
 
-def _rounded(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
+def compensate_rounding(job: Job, student: Classifier) -> list[str]:
+    """Fit the codes, biases and norms of a student with attached quantisers to training images, in place.
+
+    What the post-training mode consists of after planning; training may start from it, too. Groups count as the
+    run's group weights say; without any, every image counts alike.
+
+    Returns
+    -------
+    Layers that no image reached, which are rounded to the nearest code.
+    """
+    return fit_rounding(
+        student,
+        job.classifier,
+        job.data,
+        seed=job.config.seed,
+        group_weights=job.config.group_weights,
+        report=job.report,
+        cancel=job.cancel,
+    )
+
+
+def _one_width(job: Job) -> dict[str, np.ndarray]:
+    return uniform_widths(job.classifier, int(budget_bits(job.config, job.classifier)))
+
+
+def _round_activations(job: Job, student: Classifier, watched: Classifier) -> None:
+    """Where the run asks for it, round the student's activations in the ranges that ``watched`` has."""
+    if job.config.activation_bits is None:
+        return
+    data = job.data
+    ranges = calibrate(
+        watched, data.images, data.positions("train"), list(data.groups), seed=job.config.seed
+    )
+    attach_activations(student.model, ranges)
+
+
+def _attached(job: Job, widths: dict[str, np.ndarray]) -> Classifier:
+    """A copy of the job's classifier with quantisers of the given widths."""
+    config = job.config
     student = job.classifier.copy()
-    attach(student.model, widths, menu=job.config.menu, ranges=job.config.card.rounding)
-    if allocation is not None:
-        train_split = job.data.positions("train")
-        reestimate_norms(student, job.data.images, train_split, seed=job.config.seed)
-    compressed = compress(student)
-    return Outcome(compressed.classifier, compressed, allocation, [])
+    attach(
+        student.model,
+        widths,
+        granularity=config.granularity,
+        menu=config.menu,
+        floors=config.floors,
+        pins=config.pins,
+        ranges=config.card.rounding,
+    )
+    return student
 
 
-def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
-    student = job.classifier.copy()
-    attach(student.model, widths, granularity=job.config.granularity, menu=job.config.menu)
-    history = _train(job, student)
+def _packed(
+    job: Job, student: Classifier, allocation: Allocation | None, history: list[dict[str, Any]]
+) -> Outcome:
     compressed = compress(student)
     return Outcome(compressed.classifier, compressed, allocation, history)
 
 
-def _train(job: Job, student: Classifier) -> list[dict[str, Any]]:
+def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
+    student = _attached(job, widths)
+    # Ranges of full precision: those of the weights as they are rounded before training mean little.
+    _round_activations(job, student, job.classifier)
+    return _packed(job, student, allocation, _train(job, student, allocation))
+
+
+def _train(job: Job, student: Classifier, allocation: Allocation | None) -> list[dict[str, Any]]:
     config = job.config
     schedule = Schedule(
         epochs=config.epochs,
@@ -181,8 +238,12 @@ def _train(job: Job, student: Classifier) -> list[dict[str, Any]]:
         fairness=config.fairness,
         fairness_weight=config.fairness_weight if config.fairness != "none" else 0.0,
     )
-    if config.card.learns_bits:
-        schedule = replace(schedule, budget=config.bits, bit_learning_rate=config.bit_learning_rate)
+    if config.card.learns_bits and allocation is not None:
+        schedule = replace(
+            schedule,
+            budget=allocation.requested_bits,
+            bit_learning_rate=config.bit_learning_rate,
+        )
     return train(
         student,
         job.data,

@@ -15,7 +15,7 @@ PAPER_SHARES = (0.2, 0.4, 0.4)
 def quantile_choice(problem: Problem) -> np.ndarray:
     """Split the units, sorted by importance, into 2, 4 and 8 bits.
 
-    Importance is the mean over groups of the damage per weight at the smallest width. Floors and
+    Importance is the mean over groups of the damage per weight at 2 bits. Floors and
     pins lift a unit to the next width that they allow.
 
     Shapes: (U,) columns.
@@ -35,7 +35,8 @@ def quantile_choice(problem: Problem) -> np.ndarray:
             f"The quantile split needs the widths 2, 4 and 8; the menu lacks {absent}."
         )
     weights = problem.bits[-1] // problem.menu[-1]
-    importance = problem.cost[:, 0].mean(axis=0) / weights
+    lowest = np.searchsorted(problem.menu, PAPER_WIDTHS[0])
+    importance = problem.cost[:, lowest].mean(axis=0) / weights
     order = np.argsort(importance, kind="stable")
     position = np.empty(problem.units)
     # A unit stands at the middle of its own weights.

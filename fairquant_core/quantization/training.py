@@ -327,7 +327,8 @@ class TrainingLoop:
     def evaluate(self, epoch: int, loss: float | None) -> dict[str, Any]:
         """Loss and accuracy on the validation split, overall and per group, and the widths now.
 
-        ``widths_moved`` is the share of the units whose whole width is no longer the planned one. Widths that are still being learned are rounded for it.
+        ``widths_moved`` is the share of the units whose whole width is no longer the planned one. Widths that
+        are still being learned are rounded for it.
         """
         positions = self.data.positions("validation")
         moved = self._whole_bits() != self.planned

@@ -57,6 +57,20 @@ def test_budget_is_met_and_the_file_is_small(place: Path) -> None:
     assert size["bytes_on_disk"] - size["bytes_ideal"] < 800 * len(plan.layers)
 
 
+def test_a_file_size_is_kept_by_the_real_file(place: Path, small_cohort_folder: Path) -> None:
+    out = place / "small"
+    arguments = ["run", "--classifier", str(place / "full.safetensors"), "--quiet"]
+    cohort = ["--cohort", str(small_cohort_folder), "--cache", str(place / "cache")]
+    wishes = ["--size-bytes", "340kB", "--pin", "conv_stem=8", "--floor", "classifier=6"]
+    options = ["--method", "minimax_ptq", "--groups", "fitzpatrick", *wishes]
+    assert main([*arguments, *cohort, *options, "--out", str(out)]) == 0
+    size = json.loads((out / "audit.json").read_text())["size"]
+    assert 337_000 <= size["bytes_on_disk"] <= 340_000
+    plan = BitPlan.from_json(json.loads((out / "plan.json").read_text()))
+    assert set(plan.widths["conv_stem"].tolist()) == {8}
+    assert plan.widths["classifier"].min() >= 6
+
+
 def test_evaluate_gives_exactly_the_audited_predictions(
     place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +178,8 @@ def test_sensitivity_prints_a_row_per_layer(
 BAD = [
     (["--bits", "1.5"], "A budget of 1.5 bits"),
     (["--bits", "2.5", "--method", "uniform_qat"], "needs a whole number of bits"),
+    (["--bits", "2", "--pin", "conv_head=8", "--method", "static_qat"], "pins (conv_head = 8)"),
+    (["--size-bytes", "90kB", "--method", "static_qat"], "the smallest reachable size is"),
     (["--groups", "skin"], "skin"),
     (["--classifier", "nowhere.safetensors"], "not found"),
     (["--batch-size", "2"], "smaller than the number of groups"),

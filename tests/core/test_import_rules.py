@@ -26,24 +26,30 @@ FLOORS = {
     "export": 5,
     "scoring": 6,
     "pipeline": 7,
-    "command_arguments": 7,
-    "command_line": 8,
-    "__main__": 9,
-    "__init__": 10,
+    "sweep": 8,
+    "command_sweep": 9,
+    "command_arguments": 10,
+    "command_line": 11,
+    "__main__": 12,
+    "__init__": 13,
 }
 
 NEEDS_TORCH = {
     "fairquant_core/__main__.py",
     "fairquant_core/pipeline.py",
     "fairquant_core/scoring.py",
+    "fairquant_core/sweep.py",
     "fairquant_core/data/batches.py",
     "fairquant_core/explain/saliency.py",
+    "fairquant_core/explain/side_by_side.py",
     "fairquant_core/explain/cam_layer.py",
     "fairquant_core/export/checkpoint.py",
     *(
         f"fairquant_core/quantization/{name}.py"
         for name in (
+            "activations",
             "bank",
+            "budget",
             "compressed",
             "fitting",
             "layers",
@@ -51,7 +57,11 @@ NEEDS_TORCH = {
             "norms",
             "objective",
             "quantizer",
+            "gradient_pass",
+            "measured",
+            "second_derivatives",
             "sensitivity",
+            "sensitivity_cache",
             "training",
         )
     ),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.sweeps import Sweeps
 from dashboard.backend.views import (
+    BoardView,
     CaseView,
     CohortInspection,
     ComparisonView,
@@ -22,17 +26,18 @@ from dashboard.backend.views import (
     JobView,
     MethodView,
     NewCase,
+    NoteView,
     PlanPreview,
     ReviewState,
     ReviewView,
     RunView,
-    SaliencyView,
+    SweepPlan,
     WorkerView,
 )
 from fairquant_core.audit.metrics import AccuracyTable, group_accuracy
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import FairQuantError, NotApproved
-from fairquant_core.quantization.catalogue import METHODS
+from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from tests.dashboard.made_data import (
@@ -45,14 +50,15 @@ from tests.dashboard.made_data import (
     compared,
     epochs_frame,
     job_view,
+    made_audit,
     made_plan,
-    made_saliency,
     measured_map,
     predictions,
     run_view,
     sensitivity_map,
     trajectory_frame,
 )
+from tests.dashboard.made_saliency import made_saliency
 
 
 @dataclass
@@ -67,6 +73,8 @@ class FakeServices:
     saliency_state: JobView | None = field(
         default_factory=lambda: job_view(JobKind.SALIENCY, run_id="run-1")
     )
+    saliency_view: SaliencyView | None = None
+    image_remarks: dict[str, list[NoteView]] = field(default_factory=dict)
     other_jobs: list[JobView] = field(default_factory=list)
     decided: list[DecisionView] = field(default_factory=list)
     done_epochs: int = 4
@@ -74,6 +82,7 @@ class FakeServices:
     start_problem: str = ""
     bundle: Path | None = None
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    previewed: list[RunConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.frame = cohort_frame()
@@ -220,15 +229,25 @@ class FakeServices:
         return pd.DataFrame(rows, columns=columns)
 
     def plan_preview(
-        self, case_id: str, bits: float, granularity: str = "channel"
+        self,
+        case_id: str,
+        bits: float,
+        granularity: str = "channel",
+        wishes: dict[str, Any] | None = None,
     ) -> PlanPreview | None:
         if not self.measured:
             return None
+        config = RunConfig(
+            method="static_qat", bits=bits, granularity=granularity, **(wishes or {})
+        )
+        self.previewed.append(config)
+        if config.size_bytes is not None:
+            bits = min(8.0, (config.size_bytes / 1e6 - 0.12) / 0.19)
         widths = {
             layer: np.clip(np.full(8, int(bits)) + np.arange(8) % 3 - 1, 2, 8) for layer in LAYERS
         }
         plan = BitPlan(widths, {layer: 40 for layer in LAYERS})
-        rise = 4.0 ** (2 - bits)
+        rise = (1 + 0.1 * len(config.pins)) * 4.0 ** (2 - bits)
         return PlanPreview(
             plan=plan,
             predicted={
@@ -259,6 +278,24 @@ class FakeServices:
         self.run_views.insert(0, new)
         return new.id
 
+    def plan_sweep(
+        self, case_id: str, methods: Any, budgets: Any, seeds: Any, settings: Any
+    ) -> SweepPlan:
+        return self._sweeps().plan(case_id, methods, budgets, seeds, settings)
+
+    def start_sweep(
+        self, case_id: str, methods: Any, budgets: Any, seeds: Any, settings: Any, person: str = ""
+    ) -> list[str]:
+        return self._sweeps().start(case_id, methods, budgets, seeds, settings, person)
+
+    def board(self, case_id: str) -> BoardView | None:
+        return self._sweeps().board(case_id)
+
+    def _sweeps(self) -> Sweeps:
+        """The real ones over these runs and audits."""
+        runs = SimpleNamespace(all=self.runs, start=self.start_run)
+        return Sweeps(runs, self)  # type: ignore[arg-type]
+
     def runs(self, case_id: str | None = None) -> list[RunView]:
         return [run for run in self.run_views if case_id in (None, run.case_id)]
 
@@ -283,7 +320,8 @@ class FakeServices:
         return made_plan()
 
     def audit(self, run_id: str) -> dict[str, Any]:
-        return {"size": {"bytes_on_disk": 840_000, "bytes_full_precision": 6_200_000}}
+        run = self.run(run_id)
+        return made_audit(run.bits, run.seed)
 
     def comparison(self, run_id: str, scheme: str | None = None) -> ComparisonView:
         return compared(scheme or "fst3")
@@ -292,22 +330,30 @@ class FakeServices:
     def saliency_methods(self) -> dict[str, str]:
         return {"integrated_gradients": "Integrated Gradients", "grad_cam": "Grad-CAM"}
 
-    def request_saliency(
-        self,
-        run_id: str,
-        method: str = "integrated_gradients",
-        image_ids: list[str] | None = None,
-    ) -> str:
-        self.calls.append(("request_saliency", (run_id, method)))
+    def request_saliency(self, run_id: str, choice: SaliencyChoice) -> str:
+        self.calls.append(("request_saliency", (run_id, choice)))
+        if self.fail_with:
+            raise FairQuantError(self.fail_with)
         return "job-saliency"
 
-    def saliency_job(self, run_id: str, method: str) -> JobView | None:
+    def saliency_job(self, run_id: str, choice: SaliencyChoice) -> JobView | None:
         return self.saliency_state
 
-    def saliency(self, run_id: str, method: str) -> SaliencyView | None:
+    def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         if not self.saliency_drawn:
             return None
-        return made_saliency(self.frame, method)
+        if self.saliency_view is not None:
+            return self.saliency_view
+        titles = [self.run(one).title for one in (run_id, *choice.others)]
+        return made_saliency(self.frame, choice, titles)
+
+    def add_image_note(self, run_id: str, image_id: str, person: str, text: str) -> None:
+        if not text:
+            raise FairQuantError("Note: there is no text to keep.")
+        self.image_remarks.setdefault(image_id, []).append(NoteView(NOW, person, text))
+
+    def image_notes(self, run_id: str, image_ids: Any) -> dict[str, list[NoteView]]:
+        return {one: self.image_remarks[one] for one in image_ids if one in self.image_remarks}
 
     # review
     def review(self, run_id: str) -> ReviewView:

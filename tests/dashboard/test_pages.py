@@ -29,10 +29,10 @@ EXPANDERS = {
         "case_warnings",
     ),
     "sensitivity": ("heatmap_twin", "layer_curve_twin", "sensitivity_again"),
-    "budget": ("tradeoff_twin", "budget_plan", "run_more"),
+    "budget": ("tradeoff_twin", "budget_wishes", "budget_plan", "run_more"),
     "runs": ("run_config", "run_log", "run_board"),
     "compare": ("compare_dots_twin", "compare_flips"),
-    "saliency": ("overlap_twin", "saliency_images"),
+    "saliency": ("saliency_groups_twin",),
     "review": ("review_hashes", "review_log"),
 }
 MAIN_FIGURE = {"case", "sensitivity", "budget", "runs", "compare", "saliency"}
@@ -254,15 +254,6 @@ def test_compare_in_full_shows_differences_and_all_schemes(open_page: Open) -> N
 
     assert clean(app)
     assert any("Change per group" in heading.value for heading in app.subheader)
-
-
-def test_saliency_is_asked_for_when_it_is_missing(open_page: Open, services: FakeServices) -> None:
-    services.saliency_drawn, services.saliency_state = False, None
-
-    app = open_page("saliency")
-    press(app, "Draw the maps")
-
-    assert services.calls == [("request_saliency", ("run-1", "integrated_gradients"))]
 
 
 def test_export_is_refused_with_the_reason(open_page: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -23,12 +24,15 @@ LABEL_SIDES = ("bottom left", "top right", "bottom right", "top left")
 """Names of runs take turns around their marks: runs of one budget lie close together."""
 
 
-def tradeoff(
-    curve: pd.DataFrame,
-    chosen_megabytes: float,
-    chosen_bits: float,
-    runs: pd.DataFrame,
-) -> go.Figure:
+class Chosen(NamedTuple):
+    """The plan that the controls ask for; with wishes it lies off the curve."""
+
+    label: str
+    megabytes: float
+    loss_rise: float
+
+
+def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figure:
     """File size against the worst group's loss: the plan's curve, uniform widths, finished runs.
 
     Parameters
@@ -82,12 +86,26 @@ def tradeoff(
             },
             hovertemplate="%{text}<br>%{x:.2f} MB, measured rise %{y:.3f} nats<extra></extra>",
         )
+    figure.add_scatter(
+        x=[chosen.megabytes],
+        y=[chosen.loss_rise],
+        name="chosen plan (predicted)",
+        mode="markers",
+        cliponaxis=False,
+        marker={
+            "symbol": "star",
+            "size": 17,
+            "color": ACCENT,
+            "line": {"color": OUTLINE, "width": 1},
+        },
+        hovertemplate="%{x:.2f} MB<br>%{y:.3f} nats<extra>chosen</extra>",
+    )
     framed(figure, 400)
     figure.add_vline(
-        x=chosen_megabytes,
+        x=chosen.megabytes,
         line={"color": ACCENT, "width": 2, "dash": "dash"},
         annotation={
-            "text": f"chosen: {chosen_bits:g} bits",
+            "text": f"chosen: {chosen.label}",
             "font": {"color": ACCENT, "size": 13},
             "xanchor": "left",
             "yanchor": "top",
@@ -95,16 +113,18 @@ def tradeoff(
     )
     figure.update_xaxes(title_text="size of the file (MB)", rangemode="tozero")
     figure.update_yaxes(
-        title_text="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs)
+        title_text="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs, chosen)
     )
     return figure
 
 
-def _loss_axis(plan: pd.DataFrame, uniform: pd.DataFrame, runs: pd.DataFrame) -> dict[str, object]:
+def _loss_axis(
+    plan: pd.DataFrame, uniform: pd.DataFrame, runs: pd.DataFrame, chosen: Chosen
+) -> dict[str, object]:
     """Use a logarithmic axis when the curve spans over two decades and nothing is below zero."""
     values = pd.concat([plan["predicted_loss_rise"], uniform["predicted_loss_rise"]])
     measured = runs["loss_rise"] if not runs.empty else values
-    if values.empty or values.min() <= 0 or measured.min() <= 0:
+    if values.empty or min(values.min(), measured.min(), chosen.loss_rise) <= 0:
         return {}
     if values.max() / values.min() <= 100:
         return {"rangemode": "tozero"}

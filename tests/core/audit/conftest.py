@@ -64,3 +64,48 @@ def random_predictions(make_predictions: MakePredictions) -> Predictions:
     before = np.where(rng.random(300) < 0.75, labels, rng.choice(CLASSES, 300))
     after = np.where(rng.random(300) < 0.9, before, rng.choice(CLASSES, 300))
     return make_predictions(labels, groups, full_precision=before, candidate=after)
+
+
+MakeScored = Callable[..., Predictions]
+
+
+@pytest.fixture
+def make_scored() -> MakeScored:
+    """Factory: classifiers with real probabilities, some of them tied, of random images."""
+
+    def make(
+        images: int = 240,
+        classes: int = 4,
+        *,
+        models: int = 1,
+        seed: int = 0,
+        groups: Sequence[str] = ("1", "3", "6"),
+        clusters: Sequence[str] | None = None,
+        skill: float = 1.5,
+    ) -> Predictions:
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, classes, images)
+        logits = rng.normal(size=(images, classes))
+        logits[np.arange(images), labels] += skill
+        names = tuple(f"class {index}" for index in range(classes))
+        ids = [f"image {index}" for index in range(images)]
+        table = pd.DataFrame(
+            {
+                "id": ids,
+                "file": "unused.png",
+                "label": [names[code] for code in labels],
+                "cluster": ids if clusters is None else list(clusters),
+                "split": "audit",
+                "tone": rng.choice(list(groups), images),
+            }
+        )
+        outputs = {}
+        for index in range(models):
+            # Half steps make ties between images, which an area under the curve must count as 1/2.
+            noisy = np.round(2 * (logits + 0.4 * index * rng.normal(size=logits.shape))) / 2
+            odds = np.exp(noisy)
+            values = odds / odds.sum(axis=1, keepdims=True)
+            outputs[f"model {index}"] = values.astype(np.float32)
+        return Predictions.build(table, names, outputs)
+
+    return make

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from fairquant_core.audit import bootstrap as module
-from fairquant_core.audit.bootstrap import Bootstrap, group_means, percentile_interval
+from fairquant_core.audit.bootstrap import (
+    Bootstrap,
+    group_means,
+    percentile_interval,
+    spread_of,
+    widened,
+)
 
 STRATA = np.repeat([0, 1, 2], [30, 10, 1])
 
@@ -33,6 +39,28 @@ def test_same_seed_same_counts_whatever_the_block(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "_BLOCK", 41 * 7)
     assert (Bootstrap(STRATA, resamples=30, seed=5).counts() == whole).all()
     assert (Bootstrap(STRATA, resamples=30, seed=6).counts() != whole).any()
+
+
+def test_counts_repeat_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Bootstrap(STRATA, resamples=30)
+    first = plan.counts()
+    monkeypatch.setattr(Bootstrap, "_draw", lambda _: pytest.fail("the counts were drawn again"))
+    assert (plan.counts() == first).all()
+
+
+def test_large_plans_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_KEPT", 0)
+    plan = Bootstrap(STRATA, resamples=30)
+    assert (plan.counts() == plan.counts()).all()
+
+
+def test_widened_bounds_of_a_mean() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(4000, 2))
+    low, high = widened(np.zeros(2), drawn, np.array([10, 1]))
+    assert high[0] == pytest.approx(2.262 * np.sqrt(10 / 9), rel=0.06)
+    assert np.isinf(low[1]) and np.isinf(high[1])
+    assert spread_of(np.array([[1.0, np.nan], [3.0, np.nan]])).tolist() == [1.0, 0.0]
 
 
 def test_standard_error_of_a_mean() -> None:

@@ -115,8 +115,10 @@ def test_sensitivity_is_about_the_images_that_must_not_be_missed(
         kinds[metric] = found.iloc[0]
     assert kinds["sensitivity"][["n", "lost", "gained"]].tolist() == [3, 2, 0]
     assert kinds["specificity"][["n", "lost", "gained"]].tolist() == [1, 1, 0]
-    with pytest.raises(EvaluationError, match="'auroc' is no metric"):
-        paired_difference(table, "a", "b", groups, metric="auroc")
+    with pytest.raises(EvaluationError, match="'brier' is no metric of a limit"):
+        paired_difference(table, "a", "b", groups, metric="brier")
+    with pytest.raises(EvaluationError, match="'wart' cannot be scored"):
+        paired_difference(table, "a", "b", groups, metric="auroc", positive=["wart"])
 
 
 def test_metric_without_any_case(make_predictions: MakePredictions) -> None:

@@ -315,5 +315,5 @@ def test_broken_weights_are_named(classifiers: dict[str, Classifier], images: np
     broken = classifiers["resnet18"].copy()
     with torch.no_grad():
         broken.model.fc.weight.fill_(float("nan"))
-    with pytest.raises(EvaluationError, match="not a number"):
+    with pytest.raises(EvaluationError, match="weights .fc.weight. hold values that are not a number"):
         attribute(broken, images, TARGETS, settings=QUICK)

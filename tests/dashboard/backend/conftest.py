@@ -102,6 +102,29 @@ def finished_folder(
     return folder, run_id
 
 
+@pytest.fixture(scope="session")
+def swept_folder(
+    ready_folder: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """The prepared case with two methods and the control at two seeds, all finished but the last run."""
+    folder = tmp_path_factory.mktemp("swept")
+    case_id = _copy(ready_folder, folder)
+    opened = open_services(_settings(folder))
+    shares = {"uniform_ptq": 0.7, "minimax_ptq": 0.8, "full_precision": 0.9}
+    for run_id in opened.start_sweep(case_id, tuple(shares), (4.0,), (0, 1), {"epochs": 2})[:-1]:
+        run = opened.run(run_id)
+        size = 9000 if run.method == "full_precision" else 1200
+        made_results.finish_run(opened, run_id, folder, shares[run.method] - 0.05 * run.seed, size)
+    opened.close()
+    return folder, case_id
+
+
+@pytest.fixture
+def swept_case(swept_folder: tuple[Path, str], tmp_path: Path) -> str:
+    """Ask for it before `services`: it puts the data folder in place."""
+    return _copy(swept_folder, tmp_path)
+
+
 @pytest.fixture
 def ready_case(ready_folder: tuple[Path, str], tmp_path: Path) -> str:
     """Ask for it before `services`: it puts the data folder in place."""

@@ -27,6 +27,8 @@ from dashboard.backend.views import NewCase
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
+from fairquant_core.explain.drift import image_drift
+from fairquant_core.explain.maps import ComparedMaps
 from fairquant_core.quantization.sensitivity_map import (
     MEASURED_COLUMNS,
     MeasuredMap,
@@ -127,7 +129,9 @@ def finish_prepare(services: Services, case_id: str, folder: Path) -> None:
     _finish(services, job_id, artefact, {}, ready)
 
 
-def finish_run(services: Services, run_id: str, folder: Path, candidate: float = 0.85) -> None:
+def finish_run(
+    services: Services, run_id: str, folder: Path, candidate: float = 0.85, size: int = 1234
+) -> None:
     """Do what the "run" job does; `candidate` is how often the compressed model is right."""
     run = services.run(run_id)
     case = services.case(run.case_id)
@@ -145,19 +149,20 @@ def finish_run(services: Services, run_id: str, folder: Path, candidate: float =
         must_not_miss=case.must_not_miss,
         resamples=50,
     )
+    audit["size"] = {"bytes_on_disk": size, "bytes_full_precision": 9000}
     (folder / AUDIT_FILE).write_text(json.dumps(audit))
     (folder / MODEL_FILE).write_bytes(f"weights of {run_id}".encode())
     (folder / PLAN_FILE).write_text("{}")
     names = (PREDICTIONS_FILE, AUDIT_FILE, MODEL_FILE, PLAN_FILE)
     artefact = services._artefacts.publish({name: folder / name for name in names})
-    summary = {"achieved_bits": 3.99, "bytes_packed": 1234, "verdict": audit["verdict"]}
+    summary = {"achieved_bits": 3.99, "bytes_packed": size, "verdict": audit["verdict"]}
     _finish(services, run_id, artefact, summary)
 
 
 def finish_sensitivity(services: Services, job_id: str, folder: Path) -> None:
     """Store a map of one layer with eight channels."""
     groups = services.case(services.job(job_id).case_id).groups
-    menu = (2, 3, 4, 5, 6, 7, 8)
+    menu = (0, 2, 3, 4, 5, 6, 7, 8)
     scale = 1.0 + np.arange(len(groups))[:, None, None] + np.arange(CHANNELS)[None, :, None] / 10
     damage = (scale * 4.0 ** -np.array(menu)[None, None, :]).astype(np.float32)
     sensitivity = SensitivityMap(
@@ -183,21 +188,36 @@ def finish_sensitivity(services: Services, job_id: str, folder: Path) -> None:
     _finish(services, job_id, artefact, {})
 
 
-def finish_saliency(services: Services, job_id: str, folder: Path) -> None:
-    """Store maps of noise."""
-    job = services.job(job_id)
-    ids = job.config["image_ids"]
-    maps = np.random.default_rng(0).random((len(ids), 28, 28)).astype(np.float32)
-    np.savez(
-        folder / "saliency.npz",
+def finish_saliency(
+    services: Services, job_id: str, folder: Path, problems: dict[str, str] | None = None
+) -> None:
+    """Store maps of noise; images with a problem have none."""
+    job, problems = services.job(job_id), problems or {}
+    case = services.case(job.case_id)
+    ids = [one for one in job.config["image_ids"] if one not in problems]
+    models = ("full precision", *job.config["results"])
+    maps = np.random.default_rng(0).random((len(models), len(ids), 28, 28)).astype(np.float32)
+    changes = [image_drift(maps[0], after) for after in maps[1:]]
+    found = ComparedMaps(
+        method=job.config["choice"]["method"],
+        models=models,
         ids=np.array(ids),
-        maps_before=maps,
-        maps_after=maps[:, ::-1],
-        completeness_before=np.zeros(len(ids), np.float32),
-        completeness_after=np.zeros(len(ids), np.float32),
+        targets=np.zeros(len(ids), int),
+        pictures=maps,
+        completeness=np.zeros((len(models), len(ids))),
+        score_change=np.ones((len(models), len(ids))),
+        drift=np.stack([table["drift"].to_numpy() for table in changes]),
+        overlap=np.stack([table["overlap"].to_numpy() for table in changes]),
     )
-    artefact = services._artefacts.publish({"saliency.npz": folder / "saliency.npz"})
-    _finish(services, job_id, artefact, {})
+    found.save(folder / "saliency.npz")
+    table = services.cohort_table(case.id).set_index("id").loc[ids]
+    by_group = found.by_group(
+        table["group"], np.isin(ids, job.config["sampled"]), order=case.groups
+    )
+    by_group.to_parquet(folder / "saliency_groups.parquet", index=False)
+    names = ("saliency.npz", "saliency_groups.parquet")
+    artefact = services._artefacts.publish({name: folder / name for name in names})
+    _finish(services, job_id, artefact, {"problems": problems, "crop": 0.9})
 
 
 def _finish(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dashboard.backend.execution import execute
+from dashboard.backend.saliency_views import SaliencyChoice
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState, NewCase
 from fairquant_core.audit.criteria import Limits
@@ -87,13 +88,28 @@ def _journey(services: Services, tmp_path: Path) -> None:
     assert run.bytes_packed == pytest.approx(preview.bytes, rel=0.25)
     assert run.verdict == services.comparison(run_id).overall_verdict
 
-    saliency_job = services.request_saliency(run_id, "grad_cam")
-    work_off(services, saliency_job)
-    view = services.saliency(run_id, "grad_cam")
-    assert view is not None
-    assert view.maps_before.shape == view.maps_after.shape == (len(view.frame), 32, 32)
-    assert np.isfinite(view.maps_before).all()
+    _saliency(services, run_id, tmp_path / "cohort")
 
     services.decide(run_id, "Ada", "auditor", "propose")
     services.decide(run_id, "Kwame", "clinician", "approve", "", "Test.")
     assert services.export(run_id).is_file()
+
+
+def _saliency(services: Services, run_id: str, cohort: Path) -> None:
+    """Maps of the true class; one photograph was lost since the audit."""
+    choice = SaliencyChoice("grad_cam", "true", per_group=4)
+    job_id = services.request_saliency(run_id, choice)
+    lost = services.job(job_id).config["image_ids"][0]
+    files = services.cohort_table(services.run(run_id).case_id).set_index("id")["file"]
+    (cohort / files[lost]).rename(cohort / "elsewhere")
+    work_off(services, job_id)
+    (cohort / "elsewhere").rename(cohort / files[lost])
+    view = services.saliency(run_id, choice)
+    assert view is not None
+    problems = view.frame.set_index("id")["problem"]
+    assert "not found" in problems[lost]
+    assert (problems.drop(lost) == "").all()
+    assert view.pictures.shape == (2, len(view.frame) - 1, 32, 32)
+    assert np.isfinite(view.pictures).all()
+    assert (view.frame["target"] == view.frame["label"]).all()
+    assert set(view.by_group["group"]) >= set(services.case(services.run(run_id).case_id).groups)

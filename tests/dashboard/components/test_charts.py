@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from dashboard.components.charts import (
     budget,
     cohort,
     comparison,
     palette,
-    saliency,
     sensitivity,
     training,
 )
@@ -195,7 +193,7 @@ CURVE = pd.DataFrame(
 
 def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
     none = pd.DataFrame(columns=["run", "bits", "megabytes", "loss_rise"])
-    figure = budget.tradeoff(CURVE, 0.9, 4.0, none)
+    figure = budget.tradeoff(CURVE, budget.Chosen("4 bits", 0.9, 0.2), none)
 
     assert any("chosen: 4 bits" in note.text for note in figure.layout.annotations)
     assert "4 bits everywhere cost 0.12 nats" in budget.tradeoff_alt(CURVE, 4.0)
@@ -203,39 +201,6 @@ def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
 
 def test_a_run_that_got_better_than_before_is_still_on_the_axis() -> None:
     runs = pd.DataFrame({"run": ["baq 4"], "bits": [4.0], "megabytes": [0.9], "loss_rise": [-0.1]})
-    figure = budget.tradeoff(CURVE, 0.9, 4.0, runs)
+    figure = budget.tradeoff(CURVE, budget.Chosen("4 bits", 0.9, 0.2), runs)
 
     assert figure.layout.yaxis.type != "log"
-
-
-def test_both_maps_of_an_image_share_one_scale() -> None:
-    weak, strong = np.full((8, 8), 0.1), np.full((8, 8), 1.0)
-
-    assert saliency.shared_scale(weak, strong) == pytest.approx(1.0)
-    assert saliency.shared_scale(np.zeros((8, 8)), np.zeros((8, 8))) == 1.0
-
-
-def test_smoothing_for_display_keeps_the_place_of_the_strongest_spot() -> None:
-    values = np.zeros((96, 96))
-    values[40, 60] = 1.0
-
-    smooth = saliency.smoothed(values)
-
-    assert np.unravel_index(smooth.argmax(), smooth.shape) == (40, 60)
-    assert 0 < smooth.max() < 1
-
-
-def test_overlay_without_strength_is_the_grey_photograph() -> None:
-    photograph = Image.new("RGB", (16, 16), (200, 120, 80))
-    drawn = saliency.overlay(photograph, np.ones((4, 4)), 1.0, 0.0)
-
-    assert drawn.size == photograph.size
-    assert np.array_equal(np.asarray(drawn), np.asarray(photograph.convert("L").convert("RGB")))
-
-
-def test_overlay_is_brightest_where_the_map_is_strongest() -> None:
-    values = np.zeros((16, 16))
-    values[4:8, 4:8] = -1.0  # evidence against the class counts as much as evidence for it
-    drawn = np.asarray(saliency.overlay(Image.new("RGB", (16, 16)), values, 1.0, 1.0))
-
-    assert drawn[5, 5].sum() > 2 * drawn[14, 14].sum()

@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dashboard.backend.views import DecisionKind, JobKind, JobState, ReviewState
@@ -20,7 +19,6 @@ from dashboard.components import (
     live,
     measures,
     review_sections,
-    saliency_sections,
 )
 from tests.dashboard.made_data import GROUPS, job_view, predictions, run_view
 
@@ -132,21 +130,6 @@ def test_loss_rise_leaves_out_groups_without_images() -> None:
 )
 def test_consequence_is_told_beside_the_simple_way(naive: float | None, words: str) -> None:
     assert words in budget_sections.plain_consequence(0.1, naive, 4, "pays most")
-
-
-def test_pictures_start_with_flips_then_with_the_largest_move() -> None:
-    frame = pd.DataFrame(
-        {
-            "id": ["a", "b", "c"],
-            "group": ["g", "g", "h"],
-            "overlap": [0.2, 0.9, 0.5],
-            "flip": ["", "lost", ""],
-        }
-    )
-
-    assert saliency_sections.ordered(frame, None, True)["id"].tolist() == ["b", "a", "c"]
-    assert saliency_sections.ordered(frame, None, False)["id"].tolist() == ["a", "c", "b"]
-    assert saliency_sections.ordered(frame, "h", True)["place"].tolist() == [2]
 
 
 def luminance(colour: str) -> float:

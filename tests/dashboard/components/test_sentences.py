@@ -196,10 +196,26 @@ def test_a_loss_over_all_images_alone_is_not_hidden() -> None:
     )
 
 
-def test_saliency_names_the_group_whose_gaze_moved_most() -> None:
-    by_group = pd.DataFrame({"group": GROUPS, "overlap": [0.81, 0.80, 0.74]})
+@pytest.mark.parametrize(("half", "certain"), [(0.02, True), (0.05, False), (float("nan"), False)])
+def test_saliency_names_the_group_whose_gaze_moved_most(half: float, certain: bool) -> None:
+    overlap = pd.Series([0.81, 0.80, 0.74])
+    by_group = pd.DataFrame(
+        {
+            "group": GROUPS,
+            "overlap": overlap,
+            "overlap_low": overlap - half,
+            "overlap_high": overlap + half,
+        }
+    )
 
     text = sentences.saliency_sentence(by_group)
 
     assert "For types V-VI" in text
     assert "74 %" in text
+    assert ("intervals overlap" not in text) is certain
+
+
+def test_saliency_without_any_figure_says_so() -> None:
+    by_group = pd.DataFrame({"group": GROUPS, "overlap": float("nan")})
+
+    assert "No drift can be estimated" in sentences.saliency_sentence(by_group)

@@ -1,0 +1,123 @@
+"""What a saliency job explains: the pictures as they were audited, and whose class is meant.
+
+No torch here; the job hands in the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairquant_core.audit.predictions import Predictions
+from fairquant_core.data.cohort import Cohort
+from fairquant_core.data.images import Preprocessing, load_array
+from fairquant_core.errors import EvaluationError, ImageError
+from fairquant_core.progress import Progress
+
+SAME_SCORE = 0.01
+"""Scores that differ by more are of another picture; another machine changes the fourth digit."""
+
+CHANGED = (
+    "the picture of {image} is not the one that was audited, its scores differ by {difference:.3f}: "
+    "put the audited file back"
+)
+NOTHING_LEFT = "None of the {count} images can be shown. The first one: {reason}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images that can be explained, and why others cannot.
+
+    Shapes: images (N, S, S, 3) uint8, in the order of `ids`.
+    """
+
+    ids: list[str]
+    images: np.ndarray
+    problems: dict[str, str]
+
+
+def chosen(table: Predictions, ids: Sequence[str]) -> Predictions:
+    """The rows of these images, in this order."""
+    frame = table.frame.set_index("id", drop=False).loc[list(ids)]
+    return Predictions(frame, table.classes, table.models)
+
+
+def read_pictures(
+    cohort: Cohort,
+    ids: Sequence[str],
+    preprocessing: Preprocessing,
+    report: Callable[[Progress], None],
+) -> Pictures:
+    """Decode the images that are there; a missing or damaged file is a problem of its image only.
+
+    Raises
+    ------
+    EvaluationError
+        No image is left.
+    """
+    files = dict(zip(cohort.table["id"], cohort.table["file"], strict=True))
+    kept, images, problems = [], [], {}
+    for place, one in enumerate(ids):
+        try:
+            images.append(load_array(cohort.root / files[one], preprocessing))
+            kept.append(one)
+        except ImageError as error:
+            problems[one] = str(error)
+        report(Progress("images", place + 1, len(ids), f"Image {place + 1} of {len(ids)}"))
+    if not kept:
+        raise EvaluationError(
+            NOTHING_LEFT.format(count=len(ids), reason=next(iter(problems.values()), "-"))
+        )
+    return Pictures(kept, np.stack(images), problems)
+
+
+def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pictures:
+    """Leave out pictures whose scores today are not those of the audit: the files were replaced.
+
+    Parameters
+    ----------
+    audited, scores:
+        Probabilities then and now. Shapes: (N, C).
+
+    Raises
+    ------
+    EvaluationError
+        No image is left.
+    """
+    difference = np.abs(audited - scores).max(axis=1, initial=0)
+    same = difference <= SAME_SCORE
+    problems = {
+        one: CHANGED.format(image=one, difference=gap)
+        for one, gap, fine in zip(found.ids, difference, same, strict=True)
+        if not fine
+    }
+    kept = [one for one, fine in zip(found.ids, same, strict=True) if fine]
+    if not kept:
+        reason = next(iter(problems.values()))
+        raise EvaluationError(NOTHING_LEFT.format(count=len(found.ids), reason=reason))
+    return Pictures(kept, found.images[same], found.problems | problems)
+
+
+def targets(
+    table: Predictions, choice: dict[str, object], before: str, after: str, classes: Sequence[str]
+) -> np.ndarray:
+    """Number of the class whose score is explained, in the classifier's own order.
+
+    Parameters
+    ----------
+    before, after:
+        Names of full precision and of the candidate in the table.
+
+    Shapes
+    ------
+    returns (N,) int64
+    """
+    if choice["target"] == "class":
+        names = [choice["target_class"]] * len(table)
+    elif choice["target"] == "true":
+        names = table.frame["label"].tolist()
+    else:
+        names = table.predicted(before if choice["target"] == "predicted" else after).tolist()
+    return np.array([list(classes).index(str(name)) for name in names], dtype=np.int64)

@@ -1,0 +1,52 @@
+"""What the saliency page asks for and reads; records without behaviour, as in `views`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+TARGETS = ("predicted", "candidate", "true", "class")
+"""Whose class is explained: full precision's decision, the run's, the diagnosis, or a named one."""
+
+
+@dataclass(frozen=True)
+class SaliencyChoice:
+    """Which saliency maps of a run are wanted.
+
+    `others` are ids of further finished runs of the case, shown beside the run itself. `per_group`
+    images of every group are drawn at random, and at most as many flips are shown.
+    """
+
+    method: str = "integrated_gradients"
+    target: str = "predicted"
+    target_class: str = ""
+    others: tuple[str, ...] = ()
+    per_group: int = 8
+
+
+@dataclass(frozen=True)
+class SaliencyView:
+    """Maps of the same images and target classes by full precision and by one or more candidates.
+
+    `frame`: one row per image [id, group, label, target, before, sampled, problem, place]; `place` is
+    its position in the maps, -1 where `problem` says why it has none. `changes`: one per candidate and
+    image [candidate, id, after, flip, drift, overlap, estimable]. `by_group`: one per candidate and
+    group [candidate, group, images, n, drift, overlap and their bounds, flips, flips_shown]. Shapes:
+    pictures (1 + candidates, N, P, P) float32, full precision first; completeness and score_change
+    (1 + candidates, N), NaN where not defined. `crop`: share of the shorter side that the classifier
+    sees, from the middle.
+    """
+
+    choice: SaliencyChoice
+    candidates: tuple[str, ...]
+    frame: pd.DataFrame
+    changes: pd.DataFrame
+    pictures: np.ndarray
+    completeness: np.ndarray
+    score_change: np.ndarray
+    by_group: pd.DataFrame
+    crop: float = 1.0

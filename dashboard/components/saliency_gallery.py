@@ -1,0 +1,244 @@
+"""Photograph, full precision and candidates side by side, one photograph per row, with notes."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from dashboard.backend.saliency_views import SaliencyView
+from dashboard.backend.views import CaseView, NoteView, RunView
+from dashboard.components import data, state
+from dashboard.components.charts import saliency as charts
+from dashboard.components.data import FULL_PRECISION
+from dashboard.components.glossary import tip
+from dashboard.components.words import capital, escaped, known, percent, when
+from fairquant_core.errors import FairQuantError
+
+PER_PAGE = 3
+SIDE = 320
+"""Pixels of a drawn picture; the page shows it as wide as its column."""
+
+FACTS_WIDTH = 1.35
+ALL_GROUPS = "all groups"
+AUTHOR = "note_author"
+"""Where the name of the last note is kept, so that nobody types it again for every photograph."""
+
+BADGES = {"lost": ":red-badge[lost]", "gained": ":green-badge[gained]"}
+NO_MAP = "Not estimable: this map is constant or not a number."
+SCALE_NOTE = (
+    "Yellow matters most, blue least. All maps of a photograph share one colour scale: a paler map "
+    "is a weaker one. They are smoothed for the eye; the figures are computed from the maps as they "
+    "are."
+)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The photographs of one page of the gallery, and how strongly the maps are laid over them."""
+
+    rows: pd.DataFrame
+    strength: float
+
+
+def controls(view: SaliencyView) -> Shelf:
+    """Choose group, order, strength and page."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        groups = [ALL_GROUPS, *dict.fromkeys(view.by_group["group"])]
+        if st.session_state.get("saliency_group") not in groups:
+            st.session_state["saliency_group"] = ALL_GROUPS
+        group = st.selectbox("Group", groups, key="saliency_group", width=200)
+        flips_first = st.toggle("Flips first", value=True, key="saliency_flips", help=tip("flip"))
+        strength = st.slider(
+            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=200
+        )
+        rows = ordered(view, None if group == ALL_GROUPS else group, flips_first)
+        pages = max(1, math.ceil(len(rows) / PER_PAGE))
+        number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
+    first = PER_PAGE * (min(int(number or 1), pages) - 1)
+    return Shelf(rows.iloc[first : first + PER_PAGE], strength)
+
+
+def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.DataFrame:
+    """Photographs of one group or all: flips by any candidate first, then the largest drift.
+
+    Photographs without a figure come last.
+
+    Returns
+    -------
+    The frame of the view with the columns "flipped" and "moved" (the largest drift).
+    """
+    changes = view.changes.assign(flipped=view.changes["flip"].isin(list(BADGES)))
+    found = changes.groupby("id").agg(flipped=("flipped", "any"), moved=("drift", "max"))
+    rows = view.frame.join(found, on="id")
+    if group is not None:
+        rows = rows[rows["group"] == group]
+    keys = ["flipped", "moved"] if flips_first else ["moved"]
+    return rows.sort_values(keys, ascending=False, kind="stable", na_position="last")
+
+
+def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> None:
+    """Draw the rows of a page, their facts and notes, the colour scale and the download."""
+    if shelf.rows.empty:
+        st.caption("No photograph of this group has maps.")
+        return
+    names = (FULL_PRECISION, *view.candidates)
+    widths = [*[1.0] * (1 + len(names)), FACTS_WIDTH]
+    heads = ("candidate",) if len(view.candidates) == 1 else view.candidates
+    titles = ("Photograph", *(f"{capital(name)} looks here" for name in (FULL_PRECISION, *heads)))
+    columns = st.columns(widths, gap="small", vertical_alignment="bottom")
+    for head, title in zip(columns, titles, strict=False):
+        head.markdown(f"**{escaped(title)}**")
+    notes = state.services().image_notes(run.id, shelf.rows["id"].tolist())
+    drawn: list[tuple[list[Image.Image], str]] = []
+    for _, row in shelf.rows.iterrows():
+        columns = st.columns(widths, gap="small", vertical_alignment="center")
+        found = _row(case, view, row, columns, names, shelf.strength)
+        if found:
+            drawn.append((found, _words(view, row)))
+        with columns[-1]:
+            _facts(view, row)
+            _notes(run, str(row["id"]), notes.get(str(row["id"]), []))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("least", width="content")
+        st.image(
+            charts.colour_bar(), width=220, alt="Colour scale from blue, least, to yellow, most"
+        )
+        st.caption("most", width="content")
+        if drawn:
+            _download(drawn, titles)
+    st.caption(SCALE_NOTE)
+
+
+def _row(
+    case: CaseView,
+    view: SaliencyView,
+    row: pd.Series,
+    columns: list[st.delta_generator.DeltaGenerator],
+    names: tuple[str, ...],
+    strength: float,
+) -> list[Image.Image]:
+    """Photograph and maps of one row; returns what was drawn."""
+    subject = f"{row['label']}, {row['group']}"
+    try:
+        loaded = data.photograph(case, row["id"], 2 * SIDE)
+        photograph = charts.framed_square(loaded, SIDE, view.crop)
+        columns[0].image(photograph, width="stretch", alt=f"Photograph: {subject}")
+    except FairQuantError as error:
+        photograph = charts.no_photograph(SIDE)
+        columns[0].error(escaped(str(error)))
+    if row["place"] < 0:
+        columns[1].warning(escaped(f"No maps: {row['problem'] or 'none were drawn'}"))
+        return []
+    maps = [charts.smoothed(values) for values in view.pictures[:, int(row["place"])]]
+    scale = charts.shared_scale(maps)
+    drawn = [photograph]
+    for column, name, values in zip(columns[1:], names, maps, strict=False):
+        if scale is None or not np.isfinite(values).all() or np.ptp(values) == 0:
+            column.image(
+                photograph.convert("L"), width="stretch", alt=f"{NO_MAP} {name}: {subject}"
+            )
+            column.caption(NO_MAP)
+            drawn.append(photograph.convert("L").convert("RGB"))
+            continue
+        picture = charts.overlay(photograph, values, scale, strength)
+        column.image(picture, width="stretch", alt=f"Where {name} looks: {subject}")
+        drawn.append(picture)
+    return drawn
+
+
+def _facts(view: SaliencyView, row: pd.Series) -> None:
+    """What the photograph shows, what was decided, and how far the gaze moved."""
+    st.markdown(f"**{escaped(str(row['label']))}** · {escaped(str(row['group']))}")
+    drawn = "drawn at random" if row["sampled"] else "shown because it flipped"
+    st.caption(f"{escaped(str(row['id']))} · {drawn}  \nscore of: {escaped(str(row['target']))}")
+    changes = view.changes[view.changes["id"] == row["id"]].set_index("candidate")
+    alone = len(view.candidates) == 1
+    for place, name in enumerate(view.candidates, start=1):
+        change = changes.loc[name]
+        badge = BADGES.get(str(change["flip"]), "")
+        title = "" if alone else f"**{escaped(name)}**  \n"
+        decided = f"{escaped(str(row['before']))} → {escaped(str(change['after']))}"
+        figures = (
+            f"overlap {percent(change['overlap'])} · drift {charts.DRIFT.words(change['drift'])}"
+        )
+        st.markdown(f":small[{title}{badge} {decided}  \n{figures}]")
+        _sums(view, int(row["place"]), place)
+
+
+def _sums(view: SaliencyView, image: int, model: int) -> None:
+    """The completeness delta of full precision and a candidate, where the method has one."""
+    if image < 0:
+        return
+    texts = []
+    for name, place in (("full precision", 0), ("candidate", model)):
+        delta, change = view.completeness[place, image], view.score_change[place, image]
+        if known(delta):
+            texts.append(f"{name} {delta:z+.2f} of {change:z.2f}")
+    if texts:
+        st.caption(
+            f"completeness delta: {', '.join(texts)}",
+            help="What the map's values miss of the change of the score that they should add up to.",
+        )
+
+
+def _notes(run: RunView, image_id: str, notes: list[NoteView]) -> None:
+    """Read and leave remarks on a photograph."""
+    label = f"Notes ({len(notes)})" if notes else "Add a note"
+    with st.popover(label, icon=":material/edit_note:", key=f"notes_{image_id}"):
+        for note in notes:
+            person = escaped(note.person) or "without a name"
+            st.markdown(f"{escaped(note.text)}  \n:small[{person}, {when(note.time)}]")
+        # A new note starts with empty fields: their keys count the notes so far.
+        with st.form(f"note_{image_id}_{len(notes)}", border=False):
+            text = st.text_area(
+                "What do you see?",
+                key=f"note_text_{image_id}_{len(notes)}",
+                placeholder="for example: looks at the ruler, not at the lesion",
+                height=100,
+            )
+            person = st.text_input(
+                "Your name",
+                value=st.session_state.get(AUTHOR, st.session_state.get("person", "")),
+                key=f"note_person_{image_id}_{len(notes)}",
+            )
+            kept = st.form_submit_button("Keep the note", icon=":material/save:")
+        if kept:
+            try:
+                state.services().add_image_note(run.id, image_id, person, text)
+            except FairQuantError as error:
+                st.error(escaped(str(error)))
+            else:
+                st.session_state[AUTHOR] = person
+                st.rerun()
+
+
+def _words(view: SaliencyView, row: pd.Series) -> str:
+    """The facts of a row as one line for the downloaded picture."""
+    changes = view.changes[view.changes["id"] == row["id"]]
+    parts = [
+        f"{'' if len(changes) == 1 else change['candidate'] + ': '}was {row['before']}, now "
+        f"{change['after']}, overlap {percent(change['overlap'])}"
+        for _, change in changes.iterrows()
+    ]
+    return f"{row['id']} · {row['label']} · {row['group']} · {' · '.join(parts)}"
+
+
+def _download(drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...]) -> None:
+    buffer = io.BytesIO()
+    charts.sheet(drawn, titles).save(buffer, "PNG")
+    st.download_button(
+        "Download these pictures as PNG",
+        buffer.getvalue(),
+        file_name="saliency.png",
+        mime="image/png",
+        key="saliency_png",
+        icon=":material/download:",
+        on_click="ignore",
+        type="tertiary",
+    )

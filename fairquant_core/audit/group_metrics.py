@@ -1,0 +1,267 @@
+"""Every measure per group with its 95 % interval; "not estimable" is a value with a reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit, ndtri
+
+from fairquant_core.audit.bootstrap import (
+    percentile_interval,
+    spread_of,
+    widening,
+)
+from fairquant_core.audit.gaps import concentrated, inverted
+from fairquant_core.audit.intervals import (
+    area_interval,
+    design_effect,
+    mean_of_independent,
+    standard_errors,
+    wilson,
+)
+from fairquant_core.audit.measures import Measure
+from fairquant_core.audit.replicates import MEANS, Replicates, Scores
+
+NO_IMAGE = "no image"
+NO_POSITIVE = "no image of {classes}"
+NO_NEGATIVE = "every image is of {classes}"
+NOT_CALLED = "no image is called {classes}"
+ALL_CALLED = "every image is called {classes}"
+NO_CLASS = "no class has enough images"
+
+
+def metric_table(
+    scores: Scores, seen: Replicates, drawn: Replicates, *, level: float = 0.95
+) -> pd.DataFrame:
+    """One row per measure and group, "overall" first.
+
+    Parameters
+    ----------
+    seen, drawn:
+        `replicates.observed` and `replicates.resampled` of the same scores.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns measure, group, n (images that enter: for a sensitivity those of its classes),
+        n_positive, n_negative (images of the group with and without the measure's classes; NaN for
+        measures over all classes), classes_estimable (classes that enter a mean over classes; else
+        NaN), value, low, high, estimable, reason ("" or why there is no value).
+
+    Units
+    -----
+    Shares and areas 0..1; Brier score 0..2; net benefit per image. NaN = not estimable.
+
+    Source
+    ------
+    The interval of each metric is named in `measures.METRICS`; coverage is checked by simulation.
+    """
+    rows = []
+    for index, measure in enumerate(scores.measures):
+        value = seen.values[0, index]
+        low, high = (
+            np.where(np.isnan(value), np.nan, np.clip(bound, measure.lowest, measure.kind.high))
+            for bound in _interval(scores, measure, index, seen, drawn, level)
+        )
+        about = sizes(scores, measure)
+        for position, group in enumerate(scores.groups):
+            estimable = not np.isnan(value[position])
+            row = {"measure": measure.title, "group": group}
+            row |= {name: column[position] for name, column in about.items()}
+            row |= {"value": value[position], "low": low[position], "high": high[position]}
+            size = len(scores.inside[position])
+            reason = "" if estimable else why_not(measure, size, about["n_positive"][position])
+            rows.append(row | {"estimable": estimable, "reason": reason})
+    return pd.DataFrame(rows)
+
+
+def _interval(
+    scores: Scores,
+    measure: Measure,
+    index: int,
+    seen: Replicates,
+    drawn: Replicates,
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    value, sample = seen.values[0, index], drawn.values[:, index]
+    n = np.array([len(np.unique(scores.clusters[rows])) for rows in scores.inside])
+    if measure.metric == "balanced accuracy":
+        return _mean_recall(scores, level)
+    if measure.metric == "ece":
+        return calibration_bounds(scores, seen, drawn, index, level)
+    if measure.metric == "macro auroc":
+        return _macro_area(scores, value, sample, seen.areas[0], drawn.areas, level)
+    if measure.metric == "auroc":
+        truth = scores.truth(measure)
+        cases = [[int((truth[rows] == side).sum()) for rows in scores.inside] for side in (1, 0)]
+        return _area(value, sample, np.array(cases[0]), np.array(cases[1]), level)
+    if measure.metric in MEANS:
+        errors = seen.errors[0, index], drawn.errors[:, index]
+        span = (measure.lowest, measure.kind.high)
+        return _studentised(value, errors[0], sample, errors[1], n, span, level)
+    found = scores.cases(measure)
+    bounds = []
+    for rows in scores.inside:
+        chosen = rows[found.counted[rows]]
+        right = found.gained[chosen]
+        effect = design_effect(right, scores.clusters[chosen])
+        bounds.append(wilson(right.sum() / effect, len(chosen) / effect, level))
+    return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
+
+
+def _studentised(
+    value: np.ndarray,
+    error: np.ndarray,
+    drawn: np.ndarray,
+    drawn_errors: np.ndarray,
+    n: np.ndarray,
+    span: tuple[float, float],
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of a mean over images; one large term among many small ones makes it skewed.
+
+    Parameters
+    ----------
+    error, drawn_errors:
+        Standard errors of the value and of every resample. Shapes: (G,), (R, G).
+    n:
+        Independent images. Shapes: (G,).
+    span:
+        Smallest and largest possible term.
+
+    Source
+    ------
+    Davison & Hinkley 1997, section 5.2 (bootstrap t). Where all images are alike, one that differs
+    may just not have been seen, as in Wilson's interval of 0 of n.
+    """
+    distance = drawn - value
+    ratio = np.full_like(distance, np.nan)
+    np.divide(distance, drawn_errors, out=ratio, where=drawn_errors > 1e-9)
+    low, high = percentile_interval(ratio, level)
+    unseen = ndtri(0.5 + level / 2) ** 2 / (n + ndtri(0.5 + level / 2) ** 2)
+    spread = (error > 1e-9) & ~np.isnan(low)
+    return (
+        np.where(spread, value - high * error, value + unseen * (span[0] - value)),
+        np.where(spread, value - low * error, value + unseen * (span[1] - value)),
+    )
+
+
+def _area(
+    value: np.ndarray,
+    sample: np.ndarray,
+    positives: np.ndarray,
+    negatives: np.ndarray,
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logit interval with the bootstrap's standard error; a score interval where that is 0."""
+    score = area_interval(value, positives, negatives, level)
+    return _logit(value, spread_of(sample), np.minimum(positives, negatives), score, level)
+
+
+def _macro_area(
+    scores: Scores,
+    value: np.ndarray,
+    sample: np.ndarray,
+    areas: np.ndarray,
+    drawn_areas: np.ndarray,
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    supports = scores.supports
+    others = supports.sum(axis=1, keepdims=True) - supports
+    low, high = area_interval(areas, supports, others, level)
+    used = scores.ranked & ~np.isnan(areas)
+    # A class that is perfect on every resample has no spread there, but its score interval has one.
+    still = used & (spread_of(drawn_areas) < 1e-12)
+    terms = np.maximum(used.sum(axis=1), 1)
+    extra = np.where(still, standard_errors(low, high, level) ** 2, 0).sum(axis=1) / terms**2
+    _, below, above = mean_of_independent(areas, low, high, used)
+    spread = np.sqrt(spread_of(sample) ** 2 + extra)
+    return _logit(value, spread, supports.sum(axis=1), (below, above), level)
+
+
+def _logit(
+    value: np.ndarray,
+    spread: np.ndarray,
+    n: np.ndarray,
+    otherwise: tuple[np.ndarray, np.ndarray],
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal interval on the logit scale, or the other one where there is no spread."""
+    plain = (value > 0) & (value < 1) & (spread > 0) & (n > 1)
+    safe = np.where(plain, value, 0.5)
+    factor = np.where(plain, widening(n, level), 0)
+    half = ndtri(0.5 + level / 2) * factor * spread / (safe * (1 - safe))
+    low, high = expit(logit(safe) - half), expit(logit(safe) + half)
+    return np.where(plain, low, otherwise[0]), np.where(plain, high, otherwise[1])
+
+
+def _mean_recall(scores: Scores, level: float) -> tuple[np.ndarray, np.ndarray]:
+    shape = scores.supports.shape
+    effective, hits = np.zeros(shape), np.zeros(shape)
+    for position, rows in enumerate(scores.inside):
+        for code in np.flatnonzero(scores.recalled[position]):
+            chosen = rows[scores.labels[rows] == code]
+            right = scores.correct[chosen]
+            effect = design_effect(right, scores.clusters[chosen])
+            effective[position, code] = len(chosen) / effect
+            hits[position, code] = right.sum() / effect
+    low, high = wilson(hits, effective, level)
+    with np.errstate(invalid="ignore"):
+        return mean_of_independent(hits / effective, low, high, scores.recalled)[1:]
+
+
+def calibration_bounds(
+    scores: Scores, seen: Replicates, drawn: Replicates, index: int, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the calibration error of every group. Shapes: (G,), (G,)."""
+    value = seen.values[0, index]
+    bounds = np.array([np.zeros(len(value)), np.ones(len(value))])
+    for position, rows in enumerate(scores.inside):
+        # A single image says nothing about others.
+        if len(np.unique(scores.clusters[rows])) < 2:
+            continue
+        shift = seen.miscalibration[0, position]
+        noise = drawn.miscalibration[:, position] - shift
+        few = np.copysign(concentrated(np.abs(shift), np.abs(noise).mean(axis=0)), shift)
+        all_alike = np.copysign(noise.std(axis=0), shift)
+        found = inverted(_total_size, value[position], few, all_alike, noise, level)
+        bounds[:, position] = found[:2]
+    return bounds[0], bounds[1]
+
+
+def _total_size(bins: np.ndarray) -> np.ndarray:
+    """Shapes: (R, BINS) -> (R,)."""
+    return np.abs(bins).sum(axis=-1)
+
+
+def sizes(scores: Scores, measure: Measure) -> dict[str, np.ndarray]:
+    """How many images (and classes) a measure is about in every group. Shapes: (G,) each."""
+    n = np.array([len(rows) for rows in scores.inside])
+    none = np.full(len(n), np.nan)
+    found = {"n": n, "n_positive": none, "n_negative": none, "classes_estimable": none}
+    if measure.positive:
+        truth = scores.truth(measure)
+        positive = np.array([int(truth[rows].sum()) for rows in scores.inside])
+        found |= {"n_positive": positive, "n_negative": n - positive}
+        if measure.metric != "auroc":
+            counted = scores.cases(measure).counted
+            found["n"] = np.array([int(counted[rows].sum()) for rows in scores.inside])
+    if measure.metric == "balanced accuracy":
+        found["classes_estimable"] = scores.recalled.sum(axis=1)
+    if measure.metric == "macro auroc":
+        found["classes_estimable"] = scores.ranked.sum(axis=1)
+    return found
+
+
+def why_not(measure: Measure, images: int, positives: float) -> str:
+    """Why a measure has no value in a group of that many images."""
+    if not images:
+        return NO_IMAGE
+    if not measure.positive:
+        return NO_CLASS
+    if measure.metric in ("ppv", "npv"):
+        template = NOT_CALLED if measure.metric == "ppv" else ALL_CALLED
+    else:
+        lacking = measure.metric == "specificity" or positives
+        template = NO_NEGATIVE if lacking else NO_POSITIVE
+    return template.format(classes=measure.about)

@@ -1,0 +1,162 @@
+"""What a verdict means, in the words of a clinic, and how many images would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from fairquant_core.audit.grouping import OVERALL
+from fairquant_core.audit.intervals import paired_score_interval
+from fairquant_core.audit.limits import Limits, Verdict
+from fairquant_core.audit.measures import COUNTED
+
+#: Beyond this many images of one group, "how many would settle it" is no practical answer.
+_MOST_IMAGES = 100_000
+
+
+def shortages(row: Mapping, limits: Limits) -> list[str]:
+    """What the limits ask for and the group does not hold, in words."""
+    missing = []
+    if row["n"] < limits.minimum_images:
+        missing.append(f"at least {limits.minimum_images} images are required")
+    if limits.positive:
+        about = limits_about(limits)
+        for column, least, whose in (
+            ("n_positive", limits.minimum_positives, f"of {about}"),
+            ("n_negative", limits.minimum_negatives, f"of other classes than {about}"),
+        ):
+            found = row.get(column, math.nan)
+            if found < least:
+                missing.append(f"at least {least} images {whose} are required, not {found:.0f}")
+    return missing
+
+
+def images_to_settle(row: Mapping, limits: Limits) -> float:
+    """Smallest n that is decisive if the same shares of images change; else NaN.
+
+    Clusters as in these data are allowed for by the design effect; for metrics that are no share of
+    images, the interval is taken to shrink with the square root of n.
+    """
+    start = max(int(row["n"]), limits.minimum_images)
+    if limits.positive:
+        for column, least in (
+            ("n_positive", limits.minimum_positives),
+            ("n_negative", limits.minimum_negatives),
+        ):
+            found = row.get(column, math.nan)
+            if found < least:
+                start = max(start, math.ceil(row["n"] * least / found)) if found else _MOST_IMAGES
+    sizes = np.unique(np.geomspace(start, max(start, _MOST_IMAGES), 600).round())
+    if limits.metric in COUNTED:
+        effective = sizes / row["design_effect"]
+        lost, gained = (row[kind] / row["n"] * effective for kind in ("lost", "gained"))
+        low, high = paired_score_interval(lost, gained, effective)
+    else:
+        shrink = np.sqrt(row["n"] / sizes)
+        low = row["difference"] - (row["difference"] - row["low"]) * shrink
+        high = row["difference"] + (row["high"] - row["difference"]) * shrink
+    decisive = (-low < limits.margin) | (-high > limits.margin)
+    if not decisive.any() or start >= _MOST_IMAGES:
+        return math.nan
+    found = float(sizes[decisive.argmax()])
+    # Two leading digits: more would claim a precision that an extrapolation does not have.
+    unit = 10 ** max(0, math.floor(math.log10(found)) - 1)
+    return float(math.ceil(found / unit) * unit)
+
+
+def verdict_sentence(
+    row: Mapping, limits: Limits, verdict: Verdict, missing: list[str], needed: float
+) -> str:
+    """One sentence: what changed, what the data allow, the limit and what follows.
+
+    Parameters
+    ----------
+    missing:
+        Result of `shortages`.
+    needed:
+        Result of `images_to_settle`; NaN when it is settled or cannot be.
+    """
+
+    def in_points(fraction: float) -> str:
+        return points(fraction, limits.margin)
+
+    worst, best = -row["low"], -row["high"]
+    limit = f"the limit is {points(limits.margin)}"
+    moved = _counted(row, limits) if limits.metric in COUNTED else _moved(row, limits)
+    head = f"{title(row['group'])}: {moved}; the data allow "
+    if verdict == Verdict.WITHIN:
+        return f"{head}{_at_most(worst, limits.margin)}, {limit}: within the limit."
+    if verdict == Verdict.OUTSIDE:
+        return f"{head}no less than a loss of {in_points(best)} points, {limit}: outside the limit."
+    if missing:
+        settle = " and ".join(missing)
+        if not math.isnan(needed):
+            settle += f", and about {needed:,.0f} would settle it"
+    elif math.isnan(needed):
+        settle = f"not even {_MOST_IMAGES:,} such images would settle it"
+    else:
+        settle = f"about {needed:,.0f} images would settle it"
+    span = f"a loss between {in_points(best)} and {in_points(worst)} points"
+    if best < 0:
+        span = f"anything from a gain of {in_points(-best)} to a loss of {in_points(worst)} points"
+    return f"{head}{span}, {limit}: insufficient evidence; {settle}."
+
+
+def limits_about(limits: Limits) -> str:
+    """The classes that must not be missed, in words.
+
+    Examples
+    --------
+    >>> limits_about(Limits("sensitivity", positive=("melanoma", "carcinoma")))
+    'melanoma or carcinoma'
+    """
+    *rest, last = limits.positive
+    return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def title(group: str) -> str:
+    """Name of a group at the start of a sentence."""
+    return "All images" if group == OVERALL else group
+
+
+def points(fraction: float, margin: float | None = None) -> str:
+    """Percentage points with one digit, or two where one would look equal to the limit."""
+    shown = f"{100 * fraction:.1f}"
+    if margin is not None and fraction != margin and shown == f"{100 * margin:.1f}":
+        return f"{100 * fraction:.2f}"
+    return shown.removesuffix(".0")
+
+
+def _counted(row: Mapping, limits: Limits) -> str:
+    n, net = int(row["n"]), int(row["lost"]) - int(row["gained"])
+    images = "images"
+    if limits.metric == "sensitivity":
+        images = f"images of {limits_about(limits)}"
+    elif limits.metric == "specificity":
+        images = f"images of other classes than {limits_about(limits)}"
+    if net == 0 and row["lost"] == 0:
+        return f"none of {n} {images} changed"
+    if net == 0:
+        return f"{row['lost']} of {n} {images} were lost and as many gained"
+    moved = points(abs(row["difference"]))
+    return f"{abs(net)} of {n} {images} ({moved} points) were {'lost' if net > 0 else 'gained'} net"
+
+
+def _moved(row: Mapping, limits: Limits) -> str:
+    name = {"auroc": "AUROC", "macro auroc": "macro AUROC"}.get(limits.metric, limits.metric)
+    if limits.metric == "auroc":
+        name += f" of {limits_about(limits)}"
+    before, after = (f"{row[side]:.3f}" for side in ("before", "after"))
+    change = row["difference"]
+    if abs(change) < 5e-4:
+        return f"the {name} stayed at {after}"
+    moved = "fell" if change < 0 else "rose"
+    return f"the {name} {moved} from {before} to {after} ({points(abs(change))} points)"
+
+
+def _at_most(worst: float, margin: float) -> str:
+    if worst <= 0:
+        return f"no loss (a gain of at least {points(-worst)} points)"
+    return f"a loss of at most {points(worst, margin)} points"

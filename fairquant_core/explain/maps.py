@@ -1,0 +1,153 @@
+"""Saliency maps of several classifiers for the same images: what is kept and how it is read."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fairquant_core.errors import EvaluationError
+from fairquant_core.explain.drift import group_drift
+from fairquant_core.files import atomic_path
+
+UNREADABLE = "the saliency maps in {path} cannot be read ({reason}): draw them again"
+ORDER = "the maps are {names}; give the reference and at least one other classifier"
+
+_IMAGE_FIELDS = ("ids", "targets")
+_MODEL_FIELDS = ("pictures", "completeness", "score_change")
+_CHANGE_FIELDS = ("drift", "overlap")
+
+
+@dataclass(frozen=True)
+class ComparedMaps:
+    """Maps of the same images and target classes by a reference and by others.
+
+    Attributes
+    ----------
+    method:
+        A name of `explain.catalogue.METHODS`.
+    models:
+        Names of the classifiers, the reference first.
+    ids, targets:
+        The images, and the class (number) whose score is explained.
+    pictures:
+        Magnitude of every map, averaged to a size that fits a screen. Shapes: (M, N, P, P).
+    completeness, score_change:
+        As in `saliency.Attribution`; NaN where the method defines none. Shapes: (M, N).
+    drift, overlap:
+        Of every other model against the reference, from the maps at their full size; NaN where not
+        estimable. Shapes: (M - 1, N).
+    """
+
+    method: str
+    models: tuple[str, ...]
+    ids: np.ndarray
+    targets: np.ndarray
+    pictures: np.ndarray
+    completeness: np.ndarray
+    score_change: np.ndarray
+    drift: np.ndarray
+    overlap: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.models) < 2 or len(set(self.models)) < len(self.models):
+            raise EvaluationError(ORDER.format(names=list(self.models)))
+        images, models = len(self.ids), len(self.models)
+        wanted: dict[str, tuple[int, ...]] = {name: (images,) for name in _IMAGE_FIELDS}
+        wanted |= {name: (models, images) for name in _MODEL_FIELDS}
+        wanted |= {name: (models - 1, images) for name in _CHANGE_FIELDS}
+        for name, shape in wanted.items():
+            found = np.shape(getattr(self, name))
+            if found[: len(shape)] != shape:
+                raise EvaluationError(f"saliency maps: {name} has the shape {found}, not {shape}")
+
+    def changes(self) -> pd.DataFrame:
+        """One row per other model and image.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns model, id, drift, overlap, estimable; images in the order of `ids`.
+        """
+        parts = [
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "id": self.ids,
+                    "drift": self.drift[place],
+                    "overlap": self.overlap[place],
+                    "estimable": np.isfinite(self.drift[place]),
+                }
+            )
+            for place, model in enumerate(self.models[1:])
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def by_group(
+        self,
+        groups: pd.Series,
+        sampled: np.ndarray,
+        *,
+        clusters: np.ndarray | None = None,
+        order: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Mean drift per model and group, over the images that were drawn at random.
+
+        Parameters
+        ----------
+        groups, sampled, clusters:
+            Of every image, aligned with `ids`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Column model, and the columns of `drift.group_drift`.
+        """
+        sampled = np.asarray(sampled, dtype=bool)
+        groups = groups.reset_index(drop=True)[sampled].reset_index(drop=True)
+        changes = self.changes()
+        parts = []
+        for model in self.models[1:]:
+            drift = changes[changes["model"] == model].reset_index(drop=True)[sampled]
+            table = group_drift(
+                drift.reset_index(drop=True),
+                groups,
+                clusters=None if clusters is None else np.asarray(clusters)[sampled],
+                order=order,
+            )
+            table.insert(0, "model", model)
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True)
+
+    def save(self, path: Path) -> None:
+        """Write everything into one file."""
+        arrays = {name: getattr(self, name) for name in _arrays()}
+        with atomic_path(path) as part, part.open("wb") as target:
+            np.savez_compressed(
+                target, method=np.array(self.method), models=np.array(self.models), **arrays
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> ComparedMaps:
+        """Inverse of `save`.
+
+        Raises
+        ------
+        EvaluationError
+            The file is damaged or holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in _arrays()}
+                method, models = str(content["method"]), content["models"].astype(str).tolist()
+            return cls(method=method, models=tuple(models), **arrays)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise EvaluationError(UNREADABLE.format(path=path, reason=error)) from error
+
+
+def _arrays() -> tuple[str, ...]:
+    return (*_IMAGE_FIELDS, *_MODEL_FIELDS, *_CHANGE_FIELDS)

@@ -1,0 +1,169 @@
+"""What an ONNX file costs on this machine: time per picture beside another file, time and memory to open it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binom
+
+from fairquant_core.data.images import Preprocessing
+from fairquant_core.errors import Cancelled, ExportError
+from fairquant_core.export.onnx_file import describe_onnx
+from fairquant_core.export.onnx_session import network_input, open_session
+from fairquant_core.progress import Stop
+
+ROUNDS = 30
+WARM_UP = 3
+LEVEL = 0.95
+OPENING_SECONDS = 300
+
+NOT_OPENED = "{path} could not be opened in a fresh process ({reason})"
+
+# Memory is only comparable between fresh processes; the heap is trimmed so that what opening needed for a while
+# does not count, as far as the C library gives it back.
+_OPEN = """
+import ctypes, json, sys, time
+import psutil
+from pathlib import Path
+from fairquant_core.export.onnx_session import open_session
+import onnxruntime
+process = psutil.Process()
+before = process.memory_info().rss
+started = time.perf_counter()
+session = open_session(Path(sys.argv[1]), threads=int(sys.argv[2]) or None)
+seconds = time.perf_counter() - started
+if sys.platform.startswith("linux"):
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass
+print(json.dumps({"seconds": seconds, "bytes_after": process.memory_info().rss - before}))
+"""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One file beside a baseline, both run in turn.
+
+    Attributes
+    ----------
+    milliseconds, baseline_milliseconds : median time of one picture.
+    ratio : median over the rounds of time divided by the baseline's in the same round.
+    low, high : 95 % interval of that median.
+    threads : None means as many as the processor has.
+
+    Units: milliseconds; ratios have none.
+    """
+
+    milliseconds: float
+    baseline_milliseconds: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    threads: int | None
+
+    @property
+    def faster(self) -> bool:
+        """Whether the file is faster than its baseline beyond what chance explains."""
+        return self.high < 1
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opening a file costs in a fresh process. Units: seconds; bytes of resident memory that stay in use."""
+
+    seconds: float
+    bytes_after: int
+
+
+def compare_latency(
+    path: Path,
+    baseline: Path,
+    *,
+    rounds: int = ROUNDS,
+    threads: int | None = None,
+    cancel: Stop | None = None,
+) -> Latency:
+    """Time single pictures with both files in turn; who goes first changes every round.
+
+    On a busy machine the times are those of a busy machine, but the ratio within a round hardly changes.
+
+    Raises
+    ------
+    ExportError
+        A file is absent or damaged, the runtime refuses it, or the two want pictures of different sizes.
+    """
+    preprocessing = Preprocessing.from_json(describe_onnx(path)["preprocessing"])
+    size = preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+    picture = {"images": network_input(pixels, preprocessing)}
+    sessions = [open_session(each, threads=threads) for each in (path, baseline)]
+    seconds = np.empty((rounds, 2))
+    for number in range(-WARM_UP, rounds):
+        if cancel and cancel():
+            raise Cancelled("Cancelled while measuring the latency.")
+        order = (0, 1) if number % 2 else (1, 0)
+        for which in order:
+            started = time.perf_counter()
+            sessions[which].run(["logits"], picture)
+            if number >= 0:
+                seconds[number, which] = time.perf_counter() - started
+    ratios = np.sort(seconds[:, 0] / seconds[:, 1])
+    low, high = median_interval(rounds)
+    own, other = np.median(seconds, axis=0) * 1e3
+    return Latency(
+        round(float(own), 3),
+        round(float(other), 3),
+        round(float(np.median(ratios)), 4),
+        round(float(ratios[low]), 4),
+        round(float(ratios[high]), 4),
+        rounds,
+        threads,
+    )
+
+
+def median_interval(count: int) -> tuple[int, int]:
+    """Positions in a sorted sample between which the median lies with 95 % confidence, whatever the distribution.
+
+    >>> median_interval(30)
+    (9, 20)
+
+    Source: the sign test; Conover, Practical Nonparametric Statistics, section 3.2.
+    """
+    below = int(binom.ppf((1 - LEVEL) / 2, count, 0.5))
+    return max(0, below - 1), min(count - 1, count - below)
+
+
+def opening_cost(path: Path, *, threads: int | None = None) -> Opening:
+    """Open a file in a fresh process and say what that cost.
+
+    Raises
+    ------
+    ExportError
+        The file cannot be opened there.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    program = f"import sys; sys.path.insert(0, {root!r})\n{_OPEN}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(path), str(threads or 0)],
+            capture_output=True,
+            text=True,
+            timeout=OPENING_SECONDS,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or ["no reason given"]
+        raise ExportError(NOT_OPENED.format(path=path, reason=lines[-1])) from error
+    except subprocess.TimeoutExpired as error:
+        reason = f"not within {OPENING_SECONDS} seconds"
+        raise ExportError(NOT_OPENED.format(path=path, reason=reason)) from error
+    figures = json.loads(done.stdout)
+    return Opening(round(figures["seconds"], 3), int(figures["bytes_after"]))

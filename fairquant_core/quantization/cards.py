@@ -1,0 +1,165 @@
+"""How every method presents itself: to a person who chooses, and to the code that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RECOMMENDED: tuple[str, ...] = ("baq", "static_qat", "minimax_ptq")
+"""Methods to compress with; the others are there to be compared with."""
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a method is, for a person and for the code that runs it.
+
+    Parameters
+    ----------
+    trains, learns_bits, mixed
+        Whether weights are trained, whether the widths are, and whether widths differ within the network.
+    prunes
+        Whether channels may be left out (0 bits) unless the run says otherwise.
+    measure
+        The sensitivity it plans from (see :mod:`fairquant_core.quantization.measures`); empty without a plan.
+    reduce
+        How the groups are joined into one before planning; empty where the allocation sees every group.
+    allocate
+        A key of :data:`fairquant_core.quantization.allocation.ALLOCATORS`.
+    rounding
+        ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
+        up for by the weights that are rounded after it.
+    fairness
+        The fairness term it trains with unless the run says otherwise.
+    source
+        Where a method of others was published, and what is approximated.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    trains: bool = False
+    learns_bits: bool = False
+    mixed: bool = False
+    prunes: bool = False
+    measure: str = ""
+    reduce: str = ""
+    allocate: str = ""
+    rounding: str = "mse"
+    fairness: str = "none"
+    source: str = ""
+
+
+METHODS: dict[str, MethodCard] = {
+    card.name: card
+    for card in (
+        MethodCard(
+            "baq",
+            "Learned bit-widths (BAQ)",
+            "Bits, ranges and weights are trained together; the worst-served group counts most.",
+            trains=True,
+            learns_bits=True,
+            mixed=True,
+            prunes=True,
+            measure="fisher",
+            allocate="minimax",
+            fairness="worst",
+        ),
+        MethodCard(
+            "static_qat",
+            "Planned bit-widths, then training",
+            "Bits are planned once from the sensitivity map and stay; weights and ranges are trained.",
+            trains=True,
+            mixed=True,
+            prunes=True,
+            measure="fisher",
+            allocate="minimax",
+        ),
+        MethodCard(
+            "uniform_qat",
+            "The same bits everywhere, then training",
+            "Every layer gets the same width; weights and ranges are trained. The hard baseline.",
+            trains=True,
+            source="LSQ (arXiv 1902.08153)",
+        ),
+        MethodCard(
+            "minimax_ptq",
+            "Planned bit-widths, no training",
+            "Bits are planned so that the worst-served group loses least; nothing is trained.",
+            mixed=True,
+            prunes=True,
+            measure="fisher",
+            allocate="minimax",
+            rounding="compensated",
+        ),
+        MethodCard(
+            "uniform_ptq",
+            "The same bits everywhere, no training",
+            "Every layer is rounded to the same width, with the best range per channel.",
+        ),
+        MethodCard(
+            "absmax_ptq",
+            "The same bits everywhere, widest range, no training",
+            "Every layer is rounded to the same width, up to its largest weight. The usual way, and the "
+            "one that does harm.",
+            rounding="absmax",
+        ),
+        MethodCard(
+            "blind_qat",
+            "Planned without groups, then training",
+            "As planned bit-widths, but every photograph counts alike. Shows what looking at groups is worth.",
+            trains=True,
+            mixed=True,
+            prunes=True,
+            measure="fisher",
+            allocate="mean",
+        ),
+        MethodCard(
+            "fairquant_qat",
+            "FairQuant as published, fixed bits",
+            "A fifth of the weights at 2 bits, two fifths at 4 and at 8, by importance balanced over groups.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="balanced",
+            allocate="quantile",
+            source="FairQuant (arXiv 2602.23192), static variant; the shares are moved to the budget",
+        ),
+        MethodCard(
+            "fairgrape_qat",
+            "FairGRAPE-style",
+            "The paper's split by importance, where a weight counts as much as for the group that needs it most.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="max",
+            allocate="quantile",
+            source="FairGRAPE (arXiv 2207.10888); a pruning method, here its importance ranks the widths",
+        ),
+        MethodCard(
+            "fairquantize_qat",
+            "FairQuantize-style",
+            "The paper's split by importance for the worst-served group less that for the best-served one.",
+            trains=True,
+            mixed=True,
+            measure="grape",
+            reduce="subtractive",
+            allocate="quantile",
+            source="FairQuantize (MICCAI 2024); its weight-wise choice becomes one per output channel",
+        ),
+        MethodCard(
+            "hawq_qat",
+            "HAWQ-style",
+            "Bits are planned from the loss curvature over all photographs; groups are not looked at.",
+            trains=True,
+            mixed=True,
+            measure="hessian",
+            allocate="mean",
+            source="HAWQ-V2 (arXiv 1911.03852); Hutchinson diagonal per channel instead of one trace per layer",
+        ),
+        MethodCard(
+            "full_precision",
+            "Full precision, trained on equally long",
+            "The control: the uncompressed classifier after the same extra training.",
+            trains=True,
+        ),
+    )
+}

@@ -1,0 +1,89 @@
+"""The post-training mode: from planned widths to a finished, compressed classifier without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fairquant_core.models.zoo import Classifier
+from fairquant_core.progress import Report, StageClock, Stop
+from fairquant_core.quantization.compensation import (
+    calibration_images,
+    compensate,
+    image_shares,
+)
+from fairquant_core.quantization.norms import reestimate_norms
+from fairquant_core.quantization.training import TrainingData
+
+
+def fit_rounding(
+    student: Classifier,
+    full: Classifier,
+    data: TrainingData,
+    *,
+    seed: int,
+    group_weights: Mapping[str, float] | None = None,
+    codes: bool = True,
+    biases: bool = True,
+    report: Report | None = None,
+    cancel: Stop | None = None,
+) -> list[str]:
+    """Round a classifier with attached quantisers, in place, as well as it goes without training.
+
+    Three things, all on training images: error-compensating rounding of every layer, correction of the biases, and
+    batch-norm statistics of the rounded network. Deterministic for a seed.
+
+    Parameters
+    ----------
+    full
+        The full-precision classifier.
+    group_weights
+        How much an image of a group counts in what the rounding is fitted to; 1 where not named.
+    codes, biases
+        As in :func:`~fairquant_core.quantization.compensation.compensate`.
+
+    Returns
+    -------
+    Layers that no image reached; they are rounded to the nearest code.
+
+    Raises
+    ------
+    Cancelled
+        When ``cancel()`` says so.
+    """
+    train = data.positions("train")
+    unreached: list[str] = []
+    if len(train) >= 2:
+        chosen = calibration_images(train, student.preprocessing.size, seed)
+        shares = image_shares(data.groups.to_numpy()[chosen], group_weights)
+        clock = StageClock(report, "rounding", "Layer {step} of {steps}")
+        unreached = compensate(
+            student,
+            full,
+            data.images[chosen],
+            shares,
+            codes=codes,
+            biases=biases,
+            progress=clock,
+            cancel=cancel,
+        )
+    fit_norms(student, data, seed=seed, report=report, cancel=cancel)
+    return unreached
+
+
+def fit_norms(
+    student: Classifier,
+    data: TrainingData,
+    *,
+    seed: int,
+    report: Report | None = None,
+    cancel: Stop | None = None,
+) -> None:
+    """Batch-norm statistics of the rounded network over training images, with progress."""
+    reestimate_norms(
+        student,
+        data.images,
+        data.positions("train"),
+        seed=seed,
+        progress=StageClock(report, "norms", "Batch {step} of {steps}"),
+        cancel=cancel,
+    )

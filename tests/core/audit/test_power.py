@@ -1,0 +1,70 @@
+"""How often a harm is flagged, and how often a harmless change is: exactly, and by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from benchmarks.audit import chances
+from fairquant_core.audit.comparison import paired_difference
+from fairquant_core.audit.criteria import Limits, Verdict, judge
+from fairquant_core.audit.predictions import Predictions
+
+MakePredictions = Callable[..., Predictions]
+MARGIN = 0.02
+
+
+@pytest.mark.parametrize("n", [30, 60, 120, 240, 480])
+@pytest.mark.parametrize("turnover", [0.02, 0.05, 0.1])
+def test_harmless_changes_are_hardly_ever_flagged(n: int, turnover: float) -> None:
+    assert chances(n, turnover, turnover)[Verdict.OUTSIDE] <= 0.05
+
+
+@pytest.mark.parametrize("n", [60, 120, 240, 480])
+@pytest.mark.parametrize("gained", [0.02, 0.05])
+def test_a_loss_of_exactly_the_limit_is_rarely_called_either_way(n: int, gained: float) -> None:
+    found = chances(n, gained + MARGIN, gained)
+    assert found[Verdict.OUTSIDE] <= 0.05 and found[Verdict.WITHIN] <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("n", "p_lost", "p_gained"), [(150, 0.12, 0.02), (300, 0.12, 0.02), (300, 0.1, 0.03)], ids=str
+)
+def test_harm_is_flagged_with_the_power_of_the_sample(
+    n: int, p_lost: float, p_gained: float
+) -> None:
+    """The usual formula for a test of a paired difference against a margin (Fleiss 2003)."""
+    drop = p_lost - p_gained
+    error = np.sqrt((p_lost + p_gained - drop**2) / n)
+    expected = norm.cdf((drop - MARGIN) / error - norm.ppf(0.975))
+    assert chances(n, p_lost, p_gained)[Verdict.OUTSIDE] == pytest.approx(expected, abs=0.06)
+
+
+def test_a_classifier_made_worse_for_one_group_is_flagged_there(
+    make_predictions: MakePredictions,
+) -> None:
+    """Twelve points lost for one of two groups of 150: the verdicts of whole audits."""
+    rng = np.random.default_rng(6)
+    groups = pd.Series(np.repeat(["spared", "harmed"], 150))
+    labels = np.repeat("nevus", 300)
+    counts = {"spared": 0, "harmed": 0}
+    runs = 60
+    for _ in range(runs):
+        moved = rng.random(300)
+        risk = np.where(groups == "harmed", 0.14, 0.02)
+        before = np.where(moved > 0.98, "melanoma", labels)
+        after = np.where(moved < risk, "melanoma", labels)
+        table = make_predictions(labels, groups, a=before, b=after)
+        judged = judge(paired_difference(table, "a", "b", groups, resamples=5), Limits())
+        for row in judged[judged["verdict"] == Verdict.OUTSIDE]["group"]:
+            if row in counts:
+                counts[row] += 1
+    power = chances(150, 0.14, 0.02)[Verdict.OUTSIDE]
+    spread = 3 * np.sqrt(power * (1 - power) / runs)
+    assert power > 0.8
+    assert counts["harmed"] / runs == pytest.approx(power, abs=spread)
+    assert counts["spared"] <= 0.05 * runs

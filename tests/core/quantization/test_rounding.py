@@ -1,0 +1,141 @@
+"""Compensated rounding against the textbook form of the method, written out weight by weight."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fairquant_core.errors import ClassifierError
+from fairquant_core.quantization.quantizer import best_clip, quantise
+from fairquant_core.quantization.rounding import (
+    DAMPENING,
+    FLOOR,
+    check_moment,
+    compensated_codes,
+    output_error,
+)
+
+
+def reference(weight: np.ndarray, moment: np.ndarray, scale: np.ndarray, highest: np.ndarray):
+    """Optimal brain quantisation in a fixed order: after each input, all that are left are moved by the closed
+    form ``-(error / [H^-1]_qq) [H^-1]_q``, with the inverse over the inputs that are left."""
+    moment = moment + (DAMPENING * np.diag(moment).mean() + FLOOR) * np.eye(len(moment))
+    order = np.argsort(-np.diag(moment), kind="stable")
+    left, codes = list(order), np.zeros_like(weight)
+    weight = weight.astype(np.float64).copy()
+    for column in order:
+        inverse = np.linalg.inv(moment[np.ix_(left, left)])
+        code = np.clip(np.rint(weight[:, column] / scale), -highest, highest)
+        codes[:, column] = code
+        error = weight[:, column] - code * scale
+        weight[:, left] -= np.outer(error, inverse[0] / inverse[0, 0])
+        left.remove(column)
+    return codes
+
+
+def case(groups: int, channels: int, inputs: int, *, widths=(2, 3, 4), seed: int = 0):
+    """Weights, moments of correlated inputs, and the best ranges for mixed widths."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(groups, channels, inputs, generator=generator)
+    mixing = torch.randn(groups, inputs, inputs, generator=generator) / inputs**0.5
+    seen = torch.randn(groups, 4 * inputs, inputs, generator=generator) @ mixing + 0.5
+    moment = seen.transpose(1, 2) @ seen / seen.shape[1]
+    bits = torch.tensor(widths).float()[torch.arange(groups * channels) % len(widths)]
+    bits = bits.view(groups, channels, 1)
+    clip = best_clip(weight.flatten(0, 1), bits.flatten(0, 1)).view_as(bits)
+    return weight, moment, clip, bits
+
+
+@pytest.mark.parametrize(("groups", "channels", "inputs"), [(1, 6, 40), (1, 3, 150), (4, 2, 9)])
+def test_same_codes_as_the_textbook(groups: int, channels: int, inputs: int) -> None:
+    weight, moment, clip, bits = case(groups, channels, inputs)
+    codes = compensated_codes(weight, moment, clip, bits, sweeps=0)
+    highest = (2 ** (bits - 1) - 1).numpy()
+    for group in range(groups):
+        expected = reference(
+            weight[group].numpy(),
+            moment[group].double().numpy(),
+            (clip[group] / (2 ** (bits[group] - 1) - 1)).double().numpy()[:, 0],
+            highest[group, :, 0],
+        )
+        # Single precision may decide a tie the other way, and what follows then differs.
+        assert (codes[group].numpy() == expected).mean() > 0.99
+
+
+def test_uncorrelated_inputs_give_nearest_rounding() -> None:
+    weight, _, clip, bits = case(2, 5, 30)
+    spread = torch.diag_embed(torch.rand(2, 30, generator=torch.Generator().manual_seed(1)) + 0.1)
+    codes = compensated_codes(weight, spread, clip, bits)
+    torch.testing.assert_close(codes, quantise(weight, clip, bits)[0], rtol=0, atol=0)
+
+
+def test_no_single_code_could_be_better() -> None:
+    weight, moment, clip, bits = case(2, 4, 20)
+    codes = compensated_codes(weight, moment, clip, bits, sweeps=50)
+    scale, highest = clip / (2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1
+    extra = DAMPENING * moment.diagonal(dim1=1, dim2=2).mean(1) + FLOOR
+    moment = moment + extra.view(-1, 1, 1) * torch.eye(20)
+    lowest = output_error(codes * scale - weight, moment)
+    for column in range(20):
+        for move in (-1, 1):
+            other = codes.clone()
+            other[:, :, column] += move
+            allowed = other[:, :, column : column + 1].abs() <= highest
+            error = output_error(other * scale - weight, moment)
+            assert bool((error >= lowest * (1 - 1e-5))[allowed].all())
+    once = output_error(
+        compensated_codes(weight, moment, clip, bits, sweeps=0) * scale - weight, moment
+    )
+    assert float(lowest.sum()) < float(once.sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_output_error_is_lower_than_with_nearest_rounding(seed: int) -> None:
+    weight, moment, clip, bits = case(1, 16, 64, seed=seed)
+    nearest, scale = quantise(weight, clip, bits)
+    before = output_error(nearest * scale - weight, moment)
+    codes = compensated_codes(weight, moment, clip, bits)
+    after = output_error(codes * scale - weight, moment)
+    assert float(after.sum()) < 0.6 * float(before.sum())
+    assert bool((codes.abs() <= 2 ** (bits - 1) - 1).all())
+
+
+def test_the_error_is_that_of_the_outputs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(50, 8, generator=generator)
+    difference = torch.randn(1, 3, 8, generator=generator)
+    outputs = inputs @ difference[0].T
+    moment = (inputs.T @ inputs / 50).unsqueeze(0)
+    torch.testing.assert_close(
+        output_error(difference, moment)[0, :, 0], outputs.square().mean(0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_inputs_that_are_never_seen_or_always_equal() -> None:
+    weight, _, clip, bits = case(1, 4, 12)
+    nothing = torch.zeros(1, 12, 12)
+    nearest = quantise(weight, clip, bits)[0]
+    assert torch.equal(compensated_codes(weight, nothing, clip, bits), nearest)
+    equal = torch.ones(1, 12, 12)  # rank 1: any error can be undone on the next weight
+    codes = compensated_codes(weight, equal, clip, bits)
+    scale = clip / (2 ** (bits - 1) - 1)
+    total = ((codes * scale - weight).sum(2)).abs()
+    assert bool((total <= (nearest * scale - weight).sum(2).abs() + 1e-4).all())
+    indefinite = equal - 0.2 * torch.eye(12)  # what rounding errors of a sum can leave, and worse
+    assert bool(torch.isfinite(compensated_codes(weight, indefinite, clip, bits)).all())
+
+
+def test_pruned_channels_and_channels_of_zeros_stay_zero() -> None:
+    weight, moment, _, _ = case(1, 3, 20)
+    weight[0, 1] = 0
+    bits = torch.tensor([0.0, 4.0, 4.0]).view(1, 3, 1)
+    clip = best_clip(weight[0], bits[0]).unsqueeze(0)
+    codes = compensated_codes(weight, moment, clip, bits)
+    assert not bool(codes[0, :2].any())
+    assert bool(codes[0, 2].any())
+
+
+def test_inputs_that_are_not_numbers_name_the_layer() -> None:
+    with pytest.raises(ClassifierError, match=r"'stem'"):
+        check_moment(torch.tensor([[float("nan")]]), "stem")
