@@ -23,7 +23,8 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
 from fairquant_core.quantization import sensitivity_cache
 from fairquant_core.quantization.allocation import Allocation
-from fairquant_core.quantization.catalogue import RunConfig
+from fairquant_core.quantization.budget import resolved
+from fairquant_core.quantization.catalogue import MENU, RunConfig
 from fairquant_core.quantization.compressed import compress_with
 from fairquant_core.quantization.measures import measure_card
 from fairquant_core.quantization.methods import Job, Outcome, run_method, uniform_widths
@@ -172,6 +173,7 @@ def run(
         clock = time.monotonic()
 
     check_split(cohort, classifier)
+    config = resolved(config, classifier)
     work.mkdir(parents=True, exist_ok=True)
     data = training_data(
         cohort,
@@ -201,7 +203,7 @@ def run(
     )
     lap("training")
     packed = work / MODEL_FILE
-    bits = round(config.bits)
+    bits = max(min(MENU), round(config.bits))
     compared = {FULL_PRECISION: classifier}
     if outcome.compressed is None:
         save_classifier(outcome.classifier, packed)

@@ -213,7 +213,7 @@ def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
     widths = [width for width in sensitivity.menu if width != PRUNED]
     low, high = min(widths), max(widths)
     points = np.arange(low, high + CURVE_STEP / 2, CURVE_STEP)
-    planned = curve(sensitivity, points.tolist(), menu=sensitivity.menu).assign(kind="minimax")
+    planned = curve(sensitivity, points.tolist(), menu=widths).assign(kind="minimax")
     uniform = uniform_widths(sensitivity).assign(kind="uniform")
     wide = pd.concat([planned, uniform], ignore_index=True)
     codes = wide["achieved_bits"] * int(sensitivity.weights.sum()) / 8

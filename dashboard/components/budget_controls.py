@@ -13,7 +13,13 @@ from dashboard.backend.views import CaseView
 from dashboard.components import data, tables
 from dashboard.components.glossary import tip
 from dashboard.components.words import capital, counted, joined
-from fairquant_core.quantization.catalogue import GRANULARITIES, LEGAL_MENU, MENU
+from fairquant_core.quantization.catalogue import (
+    GRANULARITIES,
+    LEGAL_MENU,
+    MENU,
+    PRUNING_BELOW,
+    usual_menu,
+)
 from fairquant_core.quantization.plan import PRUNED
 
 STEP, DEFAULT = 0.1, 4.0
@@ -35,13 +41,14 @@ class Asked:
     Parameters
     ----------
     bits : what the plan is made for; with ``size_bytes`` it does not count.
-    menu, floors, pins, group_weights : as in a run's configuration.
+    menu : widths to choose from; None where nobody asked for others than the usual ones.
+    floors, pins, group_weights : as in a run's configuration.
     """
 
     bits: float
     size_bytes: int | None = None
     granularity: str = GRANULARITIES[0]
-    menu: tuple[int, ...] = LEGAL_MENU
+    menu: tuple[int, ...] | None = None
     floors: dict[str, int] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
     group_weights: dict[str, float] = field(default_factory=dict)
@@ -49,7 +56,7 @@ class Asked:
     @property
     def narrowing(self) -> dict[str, Any]:
         """The wishes that are not the usual ones, as fields of a run's configuration."""
-        wishes: dict[str, Any] = {} if self.menu == LEGAL_MENU else {"menu": list(self.menu)}
+        wishes: dict[str, Any] = {} if self.menu is None else {"menu": list(self.menu)}
         for name in ("floors", "pins", "group_weights"):
             if getattr(self, name):
                 wishes[name] = getattr(self, name)
@@ -58,14 +65,16 @@ class Asked:
     @property
     def wishes(self) -> dict[str, Any]:
         """All but bits and granularity, as fields of a run's configuration."""
-        size = {} if self.size_bytes is None else {"size_bytes": self.size_bytes}
-        return size | self.narrowing
+        if self.size_bytes is None:
+            return self.narrowing
+        # What the size means in bits is found out later, so the usual widths are named.
+        return {"size_bytes": self.size_bytes, "menu": list(MENU)} | self.narrowing
 
 
 def asked(case: CaseView) -> Asked:
     """Read the controls, which are drawn later on the page."""
     known = st.session_state
-    menu = known.get("budget_menu")
+    bits = round(float(known.get("budget_bits", DEFAULT)), 1)
     rules: list[Rule] = known.get(_rules_key(case), [])
     weights = {
         group: float(known[key])
@@ -76,14 +85,26 @@ def asked(case: CaseView) -> Asked:
     if known.get("budget_unit") == "size" and "budget_megabytes" in known:
         size = round(1e6 * known["budget_megabytes"])
     return Asked(
-        bits=round(float(known.get("budget_bits", DEFAULT)), 1),
+        bits=bits,
         size_bytes=size,
         granularity=known.get("budget_granularity") or GRANULARITIES[0],
-        menu=LEGAL_MENU if menu is None else tuple(sorted(menu)),
+        menu=_asked_menu(bits if size is None else DEFAULT),
         floors={layer: width for layer, kind, width in rules if kind == "floors"},
         pins={layer: width for layer, kind, width in rules if kind == "pins"},
         group_weights=weights,
     )
+
+
+def _menu_key(bits: float) -> str:
+    """Small budgets have usual widths of their own, and a choice of their own."""
+    return "budget_small_menu" if bits < PRUNING_BELOW else "budget_menu"
+
+
+def _asked_menu(bits: float) -> tuple[int, ...] | None:
+    """The widths that were asked for at such a budget; None for the usual ones."""
+    chosen = st.session_state.get(_menu_key(bits))
+    menu = None if chosen is None else tuple(sorted(chosen))
+    return None if menu == usual_menu(bits) else menu
 
 
 def known_groups(case: CaseView) -> tuple[str, ...]:
@@ -126,7 +147,7 @@ def budget(case: CaseView, curve: pd.DataFrame, now: Asked, megabytes: float | N
 
 
 def _bits_slider(now: Asked) -> None:
-    lowest = LOWEST_WITH_PRUNING if PRUNED in now.menu else LOWEST
+    lowest = LOWEST_WITH_PRUNING if _asked_menu(LOWEST) is None else LOWEST
     st.session_state["budget_bits"] = max(lowest, st.session_state.get("budget_bits", DEFAULT))
     st.slider(
         "Budget: average bits per weight",
@@ -146,7 +167,7 @@ def _size_slider(curve: pd.DataFrame, now: Asked, megabytes: float | None) -> No
     sizes = uniform["megabytes"].sort_index()
     per_bit = (sizes.iloc[-1] - sizes.iloc[0]) / (sizes.index[-1] - sizes.index[0])
     lowest = sizes.iloc[0]
-    if PRUNED in now.menu:
+    if now.menu is not None and PRUNED in now.menu:
         lowest -= per_bit * (sizes.index[0] - LOWEST_WITH_PRUNING)
     step = 10.0 ** math.floor(math.log10(sizes.iloc[-1] - lowest)) / 100
     digits = max(0, -math.floor(math.log10(step)))
@@ -180,9 +201,9 @@ def wishes(case: CaseView, now: Asked) -> None:
         st.caption(
             "A wish takes choices away from the plan, so usually somebody pays for it. Leaving whole channels out "
             "(0 bits) is a large change, predicted less reliably than the rest. The curve above is drawn without "
-            "wishes; the star is the plan with them."
+            "either; the star is the plan with them."
         )
-        _menu(maps[1].menu)
+        _menu(maps[1].menu, now)
         _layers(case, maps[1].layers, now)
         _groups(case)
         if now.narrowing:
@@ -194,15 +215,17 @@ def described(now: Asked) -> str:
 
     Examples
     --------
-    >>> described(Asked(4.0, menu=MENU, pins={"head": 8}))
-    'no channel left out, 1 layer rule'
+    >>> described(Asked(4.0, menu=(0, *MENU), pins={"head": 8}))
+    'channels may be left out, 1 layer rule'
     """
     parts = []
-    if PRUNED not in now.menu:
-        parts.append("no channel left out")
-    widths = tuple(width for width in now.menu if width != PRUNED)
-    if widths != MENU:
-        parts.append(f"only {joined(map(str, widths))} bits" if widths else "no width at all")
+    if now.menu is not None:
+        usually = PRUNED in usual_menu(now.bits)
+        if usually != (PRUNED in now.menu):
+            parts.append("no channel left out" if usually else "channels may be left out")
+        widths = tuple(width for width in now.menu if width != PRUNED)
+        if widths != MENU:
+            parts.append(f"only {joined(map(str, widths))} bits" if widths else "no width at all")
     rules = len(now.pins) + len(now.floors)
     if rules:
         parts.append(counted(rules, "layer rule"))
@@ -211,17 +234,19 @@ def described(now: Asked) -> str:
     return ", ".join(parts)
 
 
-def _menu(measured: tuple[int, ...]) -> None:
-    options = [width for width in LEGAL_MENU if width in measured]
-    now = st.session_state.get("budget_menu", LEGAL_MENU)
-    st.session_state["budget_menu"] = [width for width in now if width in options]
+def _menu(measured: tuple[int, ...], now: Asked) -> None:
+    bits = now.bits if now.size_bytes is None else DEFAULT
+    key, options = _menu_key(bits), [width for width in LEGAL_MENU if width in measured]
+    chosen = st.session_state.get(key, usual_menu(bits))
+    st.session_state[key] = [width for width in chosen if width in options]
     st.pills(
         "Bits that a channel may get",
         options,
         selection_mode="multi",
         format_func=lambda width: "0: left out (pruning)" if width == PRUNED else str(width),
-        key="budget_menu",
-        help="Fewer widths are simpler for the program that runs the file. 0 leaves whole channels out.",
+        key=key,
+        help="Fewer widths are simpler for the program that runs the file. 0 leaves whole channels out, which "
+        f"only budgets below {PRUNING_BELOW:g} bits need.",
         persist_state="session",
     )
 
@@ -295,7 +320,8 @@ def _keep_shown(case: CaseView) -> None:
 
 def _forget(case: CaseView) -> None:
     st.session_state.pop(_rules_key(case), None)
-    st.session_state["budget_menu"] = list(LEGAL_MENU)
+    for bits in (LOWEST, DEFAULT):
+        st.session_state[_menu_key(bits)] = list(usual_menu(bits))
     for group in known_groups(case):
         st.session_state[_weight_key(case, group)] = 1.0
 

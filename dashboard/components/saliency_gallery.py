@@ -17,43 +17,53 @@ from dashboard.components import data, state
 from dashboard.components.charts import saliency as charts
 from dashboard.components.data import FULL_PRECISION
 from dashboard.components.glossary import tip
-from dashboard.components.words import capital, escaped, known, percent, when
+from dashboard.components.words import escaped, known, percent, when
 from fairquant_core.errors import FairQuantError
 
 PER_PAGE = 3
 SIDE = 320
 """Pixels of a drawn picture; the page shows it as wide as its column."""
 
-FACTS_WIDTH = 1.35
+FACTS_WIDTH = 0.9
 ALL_GROUPS = "all groups"
 AUTHOR = "note_author"
 """Where the name of the last note is kept, so that nobody types it again for every photograph."""
 
 BADGES = {"lost": ":red-badge[lost]", "gained": ":green-badge[gained]"}
 NO_MAP = "Not estimable: this map is constant or not a number."
+ONE_SCALE = "All maps of a photograph share one colour scale: a paler map is a weaker one."
+OWN_SCALES = "Every map has its own colour scale: only places can be compared, not strengths."
 SCALE_NOTE = (
-    "Yellow matters most, blue least. All maps of a photograph share one colour scale: a paler map "
-    "is a weaker one. They are smoothed for the eye; the figures are computed from the maps as they "
-    "are."
+    "Yellow matters most, blue least. {scale} They are smoothed for the eye; the figures are computed "
+    "from the maps as they are. The completeness delta is what a map's values miss of the change of "
+    "the score that they should add up to."
+)
+SHARED = (
+    "One scale for all maps of a photograph shows which is weaker; off, each map uses all colours."
 )
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """The photographs of one page of the gallery, and how strongly the maps are laid over them."""
+    """The photographs of one page of the gallery, and how the maps are laid over them."""
 
     rows: pd.DataFrame
     strength: float
+    shared: bool
 
 
 def controls(view: SaliencyView) -> Shelf:
-    """Choose group, order, strength and page."""
+    """Choose group, order, strength, colour scale and page."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         groups = [ALL_GROUPS, *dict.fromkeys(view.by_group["group"])]
         if st.session_state.get("saliency_group") not in groups:
             st.session_state["saliency_group"] = ALL_GROUPS
         group = st.selectbox("Group", groups, key="saliency_group", width=200)
-        flips_first = st.toggle("Flips first", value=True, key="saliency_flips", help=tip("flip"))
+        with st.container(gap="xsmall", width=190):
+            flips_first = st.toggle(
+                "Flips first", value=True, key="saliency_flips", help=tip("flip")
+            )
+            shared = st.toggle("One colour scale", value=True, key="saliency_shared", help=SHARED)
         strength = st.slider(
             "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=200
         )
@@ -61,7 +71,7 @@ def controls(view: SaliencyView) -> Shelf:
         pages = max(1, math.ceil(len(rows) / PER_PAGE))
         number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
     first = PER_PAGE * (min(int(number or 1), pages) - 1)
-    return Shelf(rows.iloc[first : first + PER_PAGE], strength)
+    return Shelf(rows.iloc[first : first + PER_PAGE], strength, shared)
 
 
 def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.DataFrame:
@@ -87,22 +97,25 @@ def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> 
     if shelf.rows.empty:
         st.caption("No photograph of this group has maps.")
         return
-    names = (FULL_PRECISION, *view.candidates)
-    widths = [*[1.0] * (1 + len(names)), FACTS_WIDTH]
-    heads = ("candidate",) if len(view.candidates) == 1 else view.candidates
-    titles = ("Photograph", *(f"{capital(name)} looks here" for name in (FULL_PRECISION, *heads)))
-    columns = st.columns(widths, gap="small", vertical_alignment="bottom")
-    for head, title in zip(columns, titles, strict=False):
-        head.markdown(f"**{escaped(title)}**")
+    alone = len(view.candidates) == 1
+    titles = (
+        "Photograph",
+        "Full precision looks here",
+        *(["Candidate looks here"] if alone else view.candidates),
+    )
+    widths = [*[1.0] * len(titles), FACTS_WIDTH]
+    heads = st.columns(widths, gap="small", vertical_alignment="bottom")
+    for head, title in zip(heads, titles, strict=False):
+        head.markdown(f"**{escaped(title)}**" if alone else f":small[**{escaped(title)}**]")
     notes = state.services().image_notes(run.id, shelf.rows["id"].tolist())
     drawn: list[tuple[list[Image.Image], str]] = []
     for _, row in shelf.rows.iterrows():
-        columns = st.columns(widths, gap="small", vertical_alignment="center")
-        found = _row(case, view, row, columns, names, shelf.strength)
+        columns = st.columns(widths, gap="small")
+        found = _row(case, view, row, columns, shelf)
         if found:
             drawn.append((found, _words(view, row)))
         with columns[-1]:
-            _facts(view, row)
+            _facts(row)
             _notes(run, str(row["id"]), notes.get(str(row["id"]), []))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("least", width="content")
@@ -112,7 +125,7 @@ def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> 
         st.caption("most", width="content")
         if drawn:
             _download(drawn, titles)
-    st.caption(SCALE_NOTE)
+    st.caption(SCALE_NOTE.format(scale=ONE_SCALE if shelf.shared else OWN_SCALES))
 
 
 def _row(
@@ -120,10 +133,9 @@ def _row(
     view: SaliencyView,
     row: pd.Series,
     columns: list[st.delta_generator.DeltaGenerator],
-    names: tuple[str, ...],
-    strength: float,
+    shelf: Shelf,
 ) -> list[Image.Image]:
-    """Photograph and maps of one row; returns what was drawn."""
+    """Photograph and maps of one row with their figures; returns the pictures that were drawn."""
     subject = f"{row['label']}, {row['group']}"
     try:
         loaded = data.photograph(case, row["id"], 2 * SIDE)
@@ -135,56 +147,51 @@ def _row(
     if row["place"] < 0:
         columns[1].warning(escaped(f"No maps: {row['problem'] or 'none were drawn'}"))
         return []
+    names = (FULL_PRECISION, *view.candidates)
     maps = [charts.smoothed(values) for values in view.pictures[:, int(row["place"])]]
-    scale = charts.shared_scale(maps)
+    together = charts.shared_scale(maps)
     drawn = [photograph]
-    for column, name, values in zip(columns[1:], names, maps, strict=False):
-        if scale is None or not np.isfinite(values).all() or np.ptp(values) == 0:
-            column.image(
-                photograph.convert("L"), width="stretch", alt=f"{NO_MAP} {name}: {subject}"
-            )
-            column.caption(NO_MAP)
-            drawn.append(photograph.convert("L").convert("RGB"))
-            continue
-        picture = charts.overlay(photograph, values, scale, strength)
-        column.image(picture, width="stretch", alt=f"Where {name} looks: {subject}")
+    for model, (name, values) in enumerate(zip(names, maps, strict=True)):
+        with columns[1 + model]:
+            scale = together if shelf.shared else charts.shared_scale([values])
+            shows = scale is not None and np.isfinite(values).all() and np.ptp(values) > 0
+            if shows:
+                picture = charts.overlay(photograph, values, scale, shelf.strength)
+                st.image(picture, width="stretch", alt=f"Where {name} looks: {subject}")
+            else:
+                picture = photograph.convert("L").convert("RGB")
+                st.image(picture, width="stretch", alt=f"{NO_MAP} {name}: {subject}")
+                st.caption(NO_MAP)
+            _figures(view, row, model)
         drawn.append(picture)
     return drawn
 
 
-def _facts(view: SaliencyView, row: pd.Series) -> None:
-    """What the photograph shows, what was decided, and how far the gaze moved."""
-    st.markdown(f"**{escaped(str(row['label']))}** · {escaped(str(row['group']))}")
-    drawn = "drawn at random" if row["sampled"] else "shown because it flipped"
-    st.caption(f"{escaped(str(row['id']))} · {drawn}  \nscore of: {escaped(str(row['target']))}")
-    changes = view.changes[view.changes["id"] == row["id"]].set_index("candidate")
-    alone = len(view.candidates) == 1
-    for place, name in enumerate(view.candidates, start=1):
-        change = changes.loc[name]
+def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
+    """Below a map: the decision, how far the gaze moved, whether the map adds up."""
+    lines = []
+    if model == 0:
+        lines.append(f"decided: {escaped(str(row['before']))}")
+    else:
+        own = view.changes[view.changes["candidate"] == view.candidates[model - 1]]
+        change = own[own["id"] == row["id"]].iloc[0]
         badge = BADGES.get(str(change["flip"]), "")
-        title = "" if alone else f"**{escaped(name)}**  \n"
-        decided = f"{escaped(str(row['before']))} → {escaped(str(change['after']))}"
-        figures = (
+        lines.append(f"{badge} decided: {escaped(str(change['after']))}".strip())
+        lines.append(
             f"overlap {percent(change['overlap'])} · drift {charts.DRIFT.words(change['drift'])}"
         )
-        st.markdown(f":small[{title}{badge} {decided}  \n{figures}]")
-        _sums(view, int(row["place"]), place)
+    place = int(row["place"])
+    delta, score = view.completeness[model, place], view.score_change[model, place]
+    if known(delta):
+        lines.append(f"completeness delta {delta:+z.2f} of {score:z.2f}")
+    st.markdown(f":small[{'  \n'.join(lines)}]")
 
 
-def _sums(view: SaliencyView, image: int, model: int) -> None:
-    """The completeness delta of full precision and a candidate, where the method has one."""
-    if image < 0:
-        return
-    texts = []
-    for name, place in (("full precision", 0), ("candidate", model)):
-        delta, change = view.completeness[place, image], view.score_change[place, image]
-        if known(delta):
-            texts.append(f"{name} {delta:z+.2f} of {change:z.2f}")
-    if texts:
-        st.caption(
-            f"completeness delta: {', '.join(texts)}",
-            help="What the map's values miss of the change of the score that they should add up to.",
-        )
+def _facts(row: pd.Series) -> None:
+    """What the photograph shows, and whose score is explained."""
+    drawn = "drawn at random" if row["sampled"] else "shown because it flipped"
+    st.markdown(f"**{escaped(str(row['label']))}**  \n{escaped(str(row['group']))}")
+    st.caption(f"{escaped(str(row['id']))}, {drawn}  \nscore of: {escaped(str(row['target']))}")
 
 
 def _notes(run: RunView, image_id: str, notes: list[NoteView]) -> None:

@@ -127,7 +127,7 @@ def choice_controls(
                 format_func=lambda one: beside[one],
                 key="saliency_others",
                 max_selections=MOST_OTHERS,
-                width=260,
+                width=430,
                 placeholder="none",
             )
         st.selectbox(

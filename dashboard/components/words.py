@@ -25,6 +25,8 @@ SCHEME_TITLES = {
     "fst6": "six types, I to VI",
     "fst3": "three groups: I-II, III-IV, V-VI",
     "fst2": "two groups: I-III, IV-VI",
+    "mst10": "ten Monk tones, 1 to 10",
+    "mst3": "three groups: Monk 1-3, 4-7, 8-10",
     "values": "each value of the column",
 }
 

@@ -1,8 +1,8 @@
 """Skin-tone groups: how raw annotations become the groups that are compared.
 
-The scale is Fitzpatrick (FST I to VI). Annotations arrive as numbers, roman numerals or already
-joined pairs; what is missing or ``-1`` becomes :data:`UNKNOWN` and stays visible, it is never
-dropped.
+The scale is Fitzpatrick (FST I to VI) or, in columns that say so, Monk (MST 1 to 10). Annotations
+arrive as numbers, roman numerals or already joined pairs; what is missing or ``-1`` becomes
+:data:`UNKNOWN` and stays visible, it is never dropped.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ UNKNOWN_SCHEME = "unknown grouping {scheme!r}: choose one of {known}"
 NOT_A_TONE = (
     "column {column!r} holds {values}, which is not a Fitzpatrick type (1 to 6, I to VI, FST I, or "
     "a pair such as I-II): choose the grouping 'values' for this column, or correct the table"
+)
+
+NOT_A_MONK_TONE = (
+    "column {column!r} holds {values}, which is not a Monk skin tone (1 to 10, MST 1): choose the "
+    "grouping 'values' for this column, or correct the table"
 )
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI")
@@ -69,6 +74,8 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("fst3", "FST I-II / III-IV / V-VI", ("FST I-II", "FST III-IV", "FST V-VI")),
         Scheme("fst6", "FST I to VI", tuple(f"FST {numeral}" for numeral in ROMAN)),
         Scheme("fst2", "FST I-III / IV-VI", ("FST I-III", "FST IV-VI")),
+        Scheme("mst3", "MST 1-3 / 4-6 / 7-10", ("MST 1-3", "MST 4-6", "MST 7-10")),
+        Scheme("mst10", "MST 1 to 10", tuple(f"MST {number}" for number in range(1, 11))),
         Scheme("values", "the values as they are", ()),
     )
 }
@@ -90,6 +97,9 @@ for _low, _high in ((1, 2), (3, 4), (5, 6)):
 _TYPES["0"] = _TYPES["0.0"] = ()
 
 _PREFIX = re.compile(r"^(FITZPATRICK|FST|SKIN\s*TYPE|TYPE)[\s_:]*")
+_MONK = re.compile(r"^(MST|MONK)?[\s_:-]*(10|[1-9])(\.0)?$")
+# Six of the ten Monk tones are written like Fitzpatrick types; only the column's name tells them apart.
+_MONK_COLUMN = re.compile(r"(^|[^a-z])(monk|mst)([^a-z]|$)")
 
 
 def is_missing(values: pd.Series) -> pd.Series:
@@ -121,14 +131,26 @@ def fitzpatrick_types(values: pd.Series) -> pd.Series:
     return pd.Series([types[value] for value in cleaned], index=values.index, dtype=object)
 
 
+def is_monk(values: pd.Series) -> bool:
+    """True when the column's name says Monk, every known value is one, and at least one is known."""
+    if not _MONK_COLUMN.search(str(values.name).lower()):
+        return False
+    known = [value for value in _cleaned(values).unique() if value.lower() not in MISSING_SPELLINGS]
+    return bool(known) and all(_MONK.match(value.upper()) for value in known)
+
+
 def is_fitzpatrick(values: pd.Series) -> bool:
     """True when every known value is a Fitzpatrick annotation and at least one is known."""
+    if is_monk(values):
+        return False
     found = [_types_of(value) for value in _cleaned(values).unique()]
     return all(types is not None for types in found) and any(found)
 
 
 def default_scheme(values: pd.Series) -> str:
-    """ "fst3" for a Fitzpatrick column, "values" for any other (sex, site, ...)."""
+    """ "fst3" for a Fitzpatrick column, "mst3" for Monk, "values" for any other (sex, ...)."""
+    if is_monk(values):
+        return "mst3"
     return "fst3" if is_fitzpatrick(values) else "values"
 
 
@@ -158,11 +180,32 @@ def assign(values: pd.Series, scheme: str) -> pd.Series:
     chosen = _scheme(scheme)
     if not chosen.groups:
         return _cleaned(values).mask(is_missing(values), UNKNOWN)
+    if scheme.startswith("mst"):
+        return _assign_monk(values, chosen)
     width = 6 // len(chosen.groups)
     names = []
     for types in fitzpatrick_types(values):
         places = {(number - 1) // width for number in types}
         names.append(chosen.groups[places.pop()] if len(places) == 1 else UNKNOWN)
+    return pd.Series(names, index=values.index, name=values.name, dtype="str")
+
+
+def _assign_monk(values: pd.Series, scheme: Scheme) -> pd.Series:
+    """Ten tones one by one, or joined as 1-3 (light), 4-6 (medium) and 7-10 (dark)."""
+    names, strange = [], []
+    for value in _cleaned(values):
+        found = _MONK.match(value.upper())
+        if value.lower() in MISSING_SPELLINGS:
+            names.append(UNKNOWN)
+        elif found:
+            tone = int(found.group(2))
+            place = tone - 1 if len(scheme.groups) == 10 else (tone > 3) + (tone > 6)
+            names.append(scheme.groups[place])
+        else:
+            strange.append(value)
+    if strange:
+        shown = ", ".join(repr(value) for value in sorted(set(strange))[:5])
+        raise CohortError(NOT_A_MONK_TONE.format(column=str(values.name), values=shown))
     return pd.Series(names, index=values.index, name=values.name, dtype="str")
 
 

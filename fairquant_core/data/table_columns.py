@@ -63,6 +63,11 @@ GROUPS = (
     "fst",
     "skin_type",
     "skin_tone",
+    "monk",
+    "mst",
+    "monk_skin_tone",
+    "monk_skin_tone_label_us",
+    "monk_skin_tone_label_india",
     "sex",
     "gender",
     "sex_at_birth",
@@ -135,7 +140,7 @@ def find_groups(frame: pd.DataFrame, taken: Iterable[str]) -> dict[str, str]:
 
 def _tells_groups(values: pd.Series) -> bool:
     groups = set(skin_tone.assign(values, "values")) - {skin_tone.UNKNOWN}
-    return len(groups) > 1 or skin_tone.is_fitzpatrick(values)
+    return len(groups) > 1 or skin_tone.is_fitzpatrick(values) or skin_tone.is_monk(values)
 
 
 def find_clusters(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -31,7 +31,9 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop, say
 from fairquant_core.quantization.compressed import Compressed
 
-OTHER_CLASSIFIER = "{path} was made from the classifier {found}, but {expected} was audited and approved: export it again."
+OTHER_CLASSIFIER = (
+    "{path} was made from the classifier {found}, but {expected} was audited: export it again."
+)
 OTHER_CLASS = "{different} of {images} images get another class than from the audited classifier (first: {first})"
 OTHER_LOGITS = "logits differ by up to {found:.1e} of the largest one, more than {limit:.0e}"
 DECODES = "the runtime here decodes the weights anew for every picture"

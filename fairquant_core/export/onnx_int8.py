@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from fairquant_core.errors import ExportError
 from fairquant_core.export.onnx_convolutions import (
     quantised_convolutions,
     round_values,
@@ -34,6 +35,8 @@ from fairquant_core.quantization.compressed import Compressed
 
 FIXED, PER_PICTURE = "fixed", "per picture"
 """How the ranges of activations are found."""
+
+NOTHING_TO_GAIN = "No layer of '{name}' can be multiplied as whole numbers, so there is no fast variant: hand out the exact file."
 
 
 def export_int8(
@@ -64,7 +67,7 @@ def export_int8(
     Raises
     ------
     ExportError
-        As for the exact file; or there is no image, or an activation is not a number.
+        As for the exact file; or no layer can gain, there is no image, or an activation is not a number.
     """
     network = network or catch_network(compressed.classifier, report=report)
     model, ranges = int8_model(network, compressed, images, report=report, cancel=cancel)
@@ -96,6 +99,8 @@ def int8_model(
         if f"{layer}.weight" in tensors
     }
     fixed = _weights(layers, convolutions) >= _weights(layers, products)
+    if not convolutions and not products:
+        raise ExportError(NOTHING_TO_GAIN.format(name=compressed.classifier.name))
     decoders = Decoders()
     if fixed:
         values = rounded_values(graph, convolutions)

@@ -117,6 +117,7 @@ def catch_network(classifier: Classifier, *, report: Report | None = None) -> Ne
     del skeleton.graph.input[:]
     skeleton.graph.input.extend(inputs)
     close_tensors(skeleton.graph, lifted)
+    _shorten_names(skeleton.graph, {OUTPUT, INPUT} | state)
     used = {name for node in skeleton.graph.node for name in node.input}
     say(report, "export", 1, 1, "The network is written as ONNX")
     return Network(skeleton, tuple(sorted(state & used)))
@@ -166,6 +167,24 @@ def _strip(model: ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output):
         value.doc_string = ""
         del value.metadata_props[:]
+
+
+def _shorten_names(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Give every value in between a name of few letters: in small networks the names weigh as much as a layer."""
+    short: dict[str, str] = {}
+    for name in (
+        *(tensor.name for tensor in graph.initializer),
+        *(name for node in graph.node for name in node.output),
+    ):
+        if name and name not in kept:
+            short.setdefault(name, f"v{len(short)}")
+    for tensor in graph.initializer:
+        tensor.name = short.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = short.get(name, name)
+        for place, name in enumerate(node.output):
+            node.output[place] = short.get(name, name)
 
 
 def build_model(graph: onnx.GraphProto, functions: list[FunctionProto]) -> ModelProto:

@@ -17,7 +17,7 @@ class MethodCard:
     trains, learns_bits, mixed
         Whether weights are trained, whether the widths are, and whether widths differ within the network.
     prunes
-        Whether channels may be left out (0 bits) unless the run says otherwise.
+        Whether channels may be left out (0 bits) at small budgets unless the run says otherwise.
     measure
         The sensitivity it plans from (see :mod:`fairquant_core.quantization.measures`); empty without a plan.
     reduce

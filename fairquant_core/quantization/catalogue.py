@@ -40,6 +40,10 @@ FAIRNESS_TERMS: tuple[str, ...] = ("none", "gap", "worst")
 
 ACTIVATION_BITS: tuple[int | None, ...] = (None, 8)
 
+PRUNING_BELOW = 2.5
+"""Budgets under it, in average bits, need channels that are left out: at 2 bits the plan has no other choice to make.
+Above it leaving channels out is predicted to help and harms without training (benchmarks/post_training.py)."""
+
 VERSION = 2
 """Of a stored configuration; those of version 1 lack floors, pins and the like, and are read."""
 
@@ -60,6 +64,15 @@ ONE_WIDTH = (
     "The menu holds one width, {width} bits, so the budget can only be {width} bits, not {bits:g}. Ask for that, "
     "or add widths to the menu."
 )
+
+
+def usual_menu(bits: float, prunes: bool = True) -> tuple[int, ...]:
+    """The widths to choose from at a budget of so many average bits, where nobody asks for others.
+
+    >>> usual_menu(2.0), usual_menu(4.0)
+    ((0, 2, 3, 4, 5, 6, 7, 8), (2, 3, 4, 5, 6, 7, 8))
+    """
+    return LEGAL_MENU if prunes and bits < PRUNING_BELOW else MENU
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,7 @@ class RunConfig:
                 f"Method '{self.method}' is not known. Choose one of: {', '.join(METHODS)}."
             )
         if not self.menu:
-            object.__setattr__(self, "menu", LEGAL_MENU if self.card.prunes else MENU)
+            object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes))
         object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
         for name, kind in (("floors", int), ("pins", int), ("group_weights", float)):
             table = {str(key): kind(value) for key, value in getattr(self, name).items()}

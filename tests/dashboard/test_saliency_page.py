@@ -92,6 +92,14 @@ def test_pictures_have_alt_texts_and_one_scale(open_page: Open) -> None:
     assert "not a proof" in captions(app)
 
 
+def test_every_map_on_its_own_scale_is_said_to_be(open_page: Open) -> None:
+    app = open_page("saliency")
+    app.toggle(key="saliency_shared").set_value(False).run()
+
+    assert clean(app)
+    assert "Every map has its own colour scale" in captions(app)
+
+
 def test_several_candidates_stand_beside_one_another(
     open_page: Open, services: FakeServices
 ) -> None:
@@ -105,8 +113,11 @@ def test_several_candidates_stand_beside_one_another(
 
     assert clean(app)
     heads = [text.value for text in app.markdown]
-    assert "**First looks here**" in heads
-    assert "**Second looks here**" in heads
+    assert ":small[**First**]" in heads
+    assert ":small[**Second**]" in heads
+    assert {"Where First looks", "Where Second looks"} <= {
+        alt.split(":")[0] for alt in alt_texts(app)
+    }
 
 
 def test_in_full_shows_every_figure(open_page: Open) -> None:

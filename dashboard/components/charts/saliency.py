@@ -243,7 +243,7 @@ def drift_dots(
         title_text=measure.axis,
         tickformat=".0%" if measure.share else None,
         tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1.0] if measure.share else None,
-        range=[0, end],
+        range=[-0.02 * end, end],
     )
     return figure
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fairquant_core.data import skin_tone
 from fairquant_core.data.skin_tone import (
     NOT_A_TONE,
     SCHEMES,
@@ -70,7 +71,7 @@ def test_a_value_of_another_kind_is_named() -> None:
 
 
 def test_unknown_scheme_names_the_known_ones() -> None:
-    with pytest.raises(CohortError, match="fst3, fst6, fst2, values"):
+    with pytest.raises(CohortError, match="fst3, fst6, fst2, mst3, mst10, values"):
         assign(pd.Series(["1"]), "monk")
 
 
@@ -83,3 +84,31 @@ def test_default_scheme_follows_the_column() -> None:
 def test_order_is_natural_and_unknown_comes_last() -> None:
     assert ordered(["FST V-VI", UNKNOWN, "FST I-II"], "fst3") == ["FST I-II", "FST V-VI", UNKNOWN]
     assert ordered(["male", UNKNOWN, "female"], "values") == ["female", "male", UNKNOWN]
+
+
+def test_monk_tones_are_known_by_the_name_of_the_column() -> None:
+    values = pd.Series(["1", "3.0", "MST 4", "6", "7", "10", ""], name="monk_skin_tone_label_us")
+    assert skin_tone.is_monk(values) and not skin_tone.is_fitzpatrick(values)
+    assert skin_tone.default_scheme(values) == "mst3"
+    assert list(skin_tone.assign(values, "mst3")) == [
+        "MST 1-3",
+        "MST 1-3",
+        "MST 4-6",
+        "MST 4-6",
+        "MST 7-10",
+        "MST 7-10",
+        "unknown",
+    ]
+    ten = skin_tone.assign(values, "mst10")
+    assert skin_tone.ordered(ten, "mst10") == [
+        "MST 1",
+        "MST 3",
+        "MST 4",
+        "MST 6",
+        "MST 7",
+        "MST 10",
+        "unknown",
+    ]
+    assert skin_tone.default_scheme(values.head(2).rename("fitzpatrick")) == "fst3"
+    with pytest.raises(CohortError, match="'12', which is not a Monk"):
+        skin_tone.assign(pd.Series(["12"], name="monk"), "mst10")

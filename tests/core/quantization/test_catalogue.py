@@ -72,8 +72,8 @@ def test_a_size_needs_no_bits_that_fit_the_menu() -> None:
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"bits": 1.5, "menu": MENU}, "the menu reaches from 2 to 8 bits"),
-        ({"bits": 8.5, "pins": {"head": 8}}, "the menu with the pins reaches from 0 to 8"),
+        ({"bits": 2.2, "menu": (3, 4, 8)}, "the menu reaches from 3 to 8 bits"),
+        ({"bits": 8.5, "pins": {"head": 8}}, "the menu with the pins reaches from 2 to 8"),
         ({"bits": 4.5, "menu": (4,)}, "one width, 4 bits, so the budget can only be 4 bits"),
         ({"menu": (0,)}, "at least one of the latter"),
         ({"menu": (2, 9)}, "from 2 to 8 only"),
@@ -101,9 +101,10 @@ def test_contradictions_are_named(wishes: dict[str, Any], message: str) -> None:
 
 
 def test_without_a_menu_a_method_has_its_own() -> None:
-    assert RunConfig(method="baq").menu == (0, *MENU)
-    assert RunConfig(method="hawq_qat").menu == MENU
-    assert RunConfig(method="baq", menu=MENU).menu == MENU
+    assert RunConfig(method="baq", bits=2.0).menu == (0, *MENU)
+    assert RunConfig(method="baq", bits=2.5).menu == MENU
+    assert RunConfig(method="hawq_qat", bits=2.0).menu == MENU
+    assert RunConfig(method="baq", bits=2.0, menu=MENU).menu == MENU
 
 
 def test_one_width_is_allowed_where_it_is_the_budget() -> None:
