@@ -208,7 +208,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--granularity", choices=GRANULARITIES, default=default.granularity)
     parser.add_argument("--batch-size", type=int, default=default.batch_size)
-    parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.0, help="default: the method's own"
+    )
     parser.add_argument(
         "--fairness", choices=FAIRNESS_TERMS, default="", help="default: the method's own"
     )

@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser, **given: Any) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=run.epochs)
     parser.add_argument("--batch-size", type=int, default=run.batch_size)
-    parser.add_argument("--learning-rate", type=float, default=run.learning_rate)
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.0, help="default: each method's own"
+    )
     parser.add_argument("--granularity", choices=GRANULARITIES, default=run.granularity)
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="any other field of a run"

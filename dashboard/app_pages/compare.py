@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import compare_sections, data, live, page, state, tables
+from dashboard.components import (
+    compare_sections,
+    data,
+    full_audit_sections,
+    group_question_sections,
+    live,
+    page,
+    state,
+    tables,
+)
 from dashboard.components.charts import comparison as charts
 from dashboard.components.sentences import compare_sentence
 
@@ -37,6 +46,8 @@ tables.twin(accuracy, "Accuracy per group and model", "compare_dots", shares)
 
 if reading == FULL:
     compare_sections.in_full(case, view)
+    full_audit_sections.in_full(run)
+    group_question_sections.in_full(run)
 compare_sections.flips(case, view.flips)
 
 state.next_button("does it still look at the lesion?", "saliency")

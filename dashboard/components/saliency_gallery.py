@@ -58,14 +58,14 @@ def controls(view: SaliencyView) -> Shelf:
         groups = [ALL_GROUPS, *dict.fromkeys(view.by_group["group"])]
         if st.session_state.get("saliency_group") not in groups:
             st.session_state["saliency_group"] = ALL_GROUPS
-        group = st.selectbox("Group", groups, key="saliency_group", width=200)
-        with st.container(gap="xsmall", width=190):
+        group = st.selectbox("Group", groups, key="saliency_group", width=170)
+        with st.container(gap="xsmall", width=175):
             flips_first = st.toggle(
                 "Flips first", value=True, key="saliency_flips", help=tip("flip")
             )
             shared = st.toggle("One colour scale", value=True, key="saliency_shared", help=SHARED)
         strength = st.slider(
-            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=200
+            "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=170
         )
         rows = ordered(view, None if group == ALL_GROUPS else group, flips_first)
         pages = max(1, math.ceil(len(rows) / PER_PAGE))
@@ -184,7 +184,8 @@ def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
     delta, score = view.completeness[model, place], view.score_change[model, place]
     if known(delta):
         lines.append(f"completeness delta {delta:+z.2f} of {score:z.2f}")
-    st.markdown(f":small[{'  \n'.join(lines)}]")
+    text = "  \n".join(lines)
+    st.markdown(f":small[{text}]")
 
 
 def _facts(row: pd.Series) -> None:

@@ -45,12 +45,12 @@ IMAGE_COLUMNS = {
     "candidate": "Candidate",
     "group": "Group",
     "label": "Diagnosis",
-    "before": "Full precision",
-    "after": st.column_config.TextColumn("Candidate's decision"),
     "flip": st.column_config.TextColumn("Flip", help=tip("flip")),
-    "target": st.column_config.TextColumn("Score of", help="The class that is explained."),
     "overlap": tables.share("Overlap", tip("overlap")),
     "drift": tables.number("Drift", 2, tip("drift")),
+    "before": "Full precision decided",
+    "after": "Candidate decided",
+    "target": st.column_config.TextColumn("Score of", help="The class that is explained."),
     "delta_before": tables.number("Delta, full precision", 3, "Completeness delta."),
     "change_before": tables.number("Score change, full precision", 2),
     "delta_after": tables.number("Delta, candidate", 3, "Completeness delta."),
@@ -119,17 +119,6 @@ def choice_controls(
         if choice.target == "class":
             kept["saliency_class"] = choice.target_class
             st.selectbox("Class", list(case.classes), key="saliency_class", width=220)
-        beside = candidates_beside(run)
-        if beside:
-            st.multiselect(
-                "Candidates beside this one",
-                list(beside),
-                format_func=lambda one: beside[one],
-                key="saliency_others",
-                max_selections=MOST_OTHERS,
-                width=430,
-                placeholder="none",
-            )
         st.selectbox(
             "Drawn per group",
             SAMPLES,
@@ -138,6 +127,17 @@ def choice_controls(
             "the intervals narrower and the drawing longer.",
             width=130,
         )
+        beside = candidates_beside(run)
+        if beside:
+            st.multiselect(
+                "Candidates beside this one",
+                list(beside),
+                format_func=lambda one: beside[one],
+                key="saliency_others",
+                max_selections=MOST_OTHERS,
+                width=310,
+                placeholder="none",
+            )
 
 
 def start(run: RunView, choice: SaliencyChoice) -> None:
@@ -191,13 +191,14 @@ def completeness_words(view: SaliencyView) -> str:
     with np.errstate(divide="ignore", invalid="ignore"):
         missed = np.abs(view.completeness) / np.abs(view.score_change)
     parts = []
-    for name, shares in zip((FULL_PRECISION, *view.candidates), missed, strict=True):
+    names = ("candidate",) if len(view.candidates) == 1 else view.candidates
+    for name, shares in zip((FULL_PRECISION, *names), missed, strict=True):
         shares = shares[np.isfinite(shares)]
         if len(shares):
             poor = (
                 f"{(shares > POOR_SUM).sum()} of {len(shares)} maps more than {percent(POOR_SUM)}"
             )
-            parts.append(f"{name} {percent(float(np.median(shares)), 1)} ({poor})")
+            parts.append(f"{name}: {percent(float(np.median(shares)), 1)} ({poor})")
     if not parts:
         return (
             "Completeness cannot be judged: no score changes from the baseline to the photograph."

@@ -15,7 +15,7 @@ from fairquant_core.explain.drift import group_drift
 from fairquant_core.files import atomic_path
 
 UNREADABLE = "the saliency maps in {path} cannot be read ({reason}): draw them again"
-ORDER = "the maps are {names}; give the reference and at least one other classifier"
+TOO_FEW = "the maps are {names}; give the reference and at least one other classifier"
 
 _IMAGE_FIELDS = ("ids", "targets")
 _MODEL_FIELDS = ("pictures", "completeness", "score_change")
@@ -55,7 +55,7 @@ class ComparedMaps:
 
     def __post_init__(self) -> None:
         if len(self.models) < 2 or len(set(self.models)) < len(self.models):
-            raise EvaluationError(ORDER.format(names=list(self.models)))
+            raise EvaluationError(TOO_FEW.format(names=list(self.models)))
         images, models = len(self.ids), len(self.models)
         wanted: dict[str, tuple[int, ...]] = {name: (images,) for name in _IMAGE_FIELDS}
         wanted |= {name: (models, images) for name in _MODEL_FIELDS}

@@ -10,7 +10,7 @@ import numpy as np
 
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.drift import image_drift, pooled
-from fairquant_core.explain.maps import ComparedMaps
+from fairquant_core.explain.maps import TOO_FEW, ComparedMaps
 from fairquant_core.explain.saliency import Attribution, SaliencySettings, attribute
 from fairquant_core.models.zoo import Classifier
 
@@ -106,7 +106,9 @@ def compare_maps(
 
 
 def _check(classifiers: Mapping[str, Classifier]) -> None:
-    """All others must see what the reference sees."""
+    """There are others, and all see what the reference sees."""
+    if len(classifiers) < 2:
+        raise EvaluationError(TOO_FEW.format(names=list(classifiers)))
     (reference, first), *others = classifiers.items()
     for name, classifier in others:
         ours, theirs = first.preprocessing.pixel_key, classifier.preprocessing.pixel_key

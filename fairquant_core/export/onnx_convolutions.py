@@ -12,7 +12,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper
 
 from fairquant_core.export.onnx_layers import Decoders
-from fairquant_core.export.onnx_tensors import used_names
+from fairquant_core.export.onnx_tensors import insert_before, used_names
 from fairquant_core.export.onnx_whole import WholeLayer
 from fairquant_core.models.rounded_inputs import InputRange
 
@@ -99,7 +99,7 @@ def write_convolution(
         inputs = [source, f"{prefix}.step", f"{prefix}.zero"]
         node.input[place] = f"{prefix}.value"
         new = helper.make_node("DequantizeLinear", inputs, [f"{prefix}.value"], axis=0)
-        insert(graph, node, [new])
+        insert_before(graph, node, [new])
 
 
 def round_values(
@@ -120,14 +120,6 @@ def round_values(
                 nodes += _pair(name, ranges[name], tensors)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def insert(graph: GraphProto, before: NodeProto, nodes: list[NodeProto]) -> None:
-    """Put nodes directly before another one."""
-    place = next(index for index, node in enumerate(graph.node) if node is before)
-    graph.node.insert(place, nodes[0])
-    for offset, node in enumerate(nodes[1:], start=1):
-        graph.node.insert(place + offset, node)
 
 
 def _pair(name: str, own: InputRange, tensors: dict[str, np.ndarray]) -> list[NodeProto]:

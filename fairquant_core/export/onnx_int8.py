@@ -36,7 +36,7 @@ from fairquant_core.quantization.compressed import Compressed
 FIXED, PER_PICTURE = "fixed", "per picture"
 """How the ranges of activations are found."""
 
-NOTHING_TO_GAIN = "No layer of '{name}' can be multiplied as whole numbers, so there is no fast variant: hand out the exact file."
+NOTHING_TO_GAIN = "No layer of '{name}' can be multiplied as whole numbers: hand out the exact file alone."
 
 
 def export_int8(

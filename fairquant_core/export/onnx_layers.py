@@ -10,7 +10,7 @@ from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, helper
 from fairquant_core.errors import ExportError
 from fairquant_core.export.checkpoint import NOT_THE_WEIGHTS
 from fairquant_core.export.decode import DOMAIN, decode_functions, decode_name, widths_in_use
-from fairquant_core.export.onnx_tensors import close_tensors, prepend
+from fairquant_core.export.onnx_tensors import close_tensors, insert_before, prepend
 from fairquant_core.export.packing import pack_codes
 from fairquant_core.models.rounded_inputs import InputRange
 from fairquant_core.quantization.compressed import Compressed
@@ -167,12 +167,7 @@ def round_layer_inputs(
 def _insert_rounding(
     graph: GraphProto, before: NodeProto, parameters: list[str], output: str
 ) -> None:
-    place = next(index for index, node in enumerate(graph.node) if node is before)
     codes = f"{output}.codes"
-    pair = [
-        helper.make_node("QuantizeLinear", [before.input[0], *parameters], [codes]),
-        helper.make_node("DequantizeLinear", [codes, *parameters], [output]),
-    ]
-    nodes = [*graph.node[:place], *pair, *graph.node[place:]]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    rounding = helper.make_node("QuantizeLinear", [before.input[0], *parameters], [codes])
+    back = helper.make_node("DequantizeLinear", [codes, *parameters], [output])
+    insert_before(graph, before, [rounding, back])

@@ -44,10 +44,17 @@ def close_tensors(graph: GraphProto, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def prepend(graph: GraphProto, nodes: list[NodeProto]) -> None:
-    """Put nodes before all others, which may use what they make."""
+    """Put nodes before all others, which may use what they make; nodes held elsewhere are then copies."""
     everything = [*nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(everything)
+
+
+def insert_before(graph: GraphProto, node: NodeProto, nodes: list[NodeProto]) -> None:
+    """Put nodes directly before another one; all nodes stay the graph's own and can be changed afterwards."""
+    place = next(index for index, other in enumerate(graph.node) if other is node)
+    for offset, new in enumerate(nodes):
+        graph.node.insert(place + offset, new)
 
 
 def used_names(graph: GraphProto) -> dict[str, int]:

@@ -26,7 +26,9 @@ class MethodCard:
         A key of :data:`fairquant_core.quantization.allocation.ALLOCATORS`.
     rounding
         ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
-        up for by the weights that are rounded after it.
+        up for by the weights that are rounded after it. Training starts from there.
+    learning_rate
+        Peak of the schedule unless the run says otherwise. What starts well rounded only needs to be refined.
     fairness
         The fairness term it trains with unless the run says otherwise.
     source
@@ -44,6 +46,7 @@ class MethodCard:
     reduce: str = ""
     allocate: str = ""
     rounding: str = "mse"
+    learning_rate: float = 1e-3
     fairness: str = "none"
     source: str = ""
 
@@ -61,6 +64,8 @@ METHODS: dict[str, MethodCard] = {
             prunes=True,
             measure="fisher",
             allocate="minimax",
+            rounding="compensated",
+            learning_rate=1e-4,
             fairness="worst",
         ),
         MethodCard(

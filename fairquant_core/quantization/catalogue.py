@@ -90,6 +90,8 @@ class RunConfig:
         Passes over the training images; methods without training ignore it.
     granularity
         Whether widths are chosen per output channel or per layer.
+    learning_rate
+        Peak of the schedule of the weights. Left at 0 it becomes the method's own.
     fairness
         Which fairness term joins the task loss: ``"none"``, ``"gap"`` (FairQuant: largest minus smallest
         group loss) or ``"worst"`` (group distributionally robust: weights follow the worse-served groups).
@@ -125,7 +127,7 @@ class RunConfig:
     seed: int = 0
     granularity: str = "channel"
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 0.0
     bit_learning_rate: float = 0.03
     fairness: str = ""
     fairness_weight: float = 0.5
@@ -144,6 +146,8 @@ class RunConfig:
             raise TrainingError(
                 f"Method '{self.method}' is not known. Choose one of: {', '.join(METHODS)}."
             )
+        if not self.learning_rate:
+            object.__setattr__(self, "learning_rate", self.card.learning_rate)
         if not self.menu:
             object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes))
         object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))

@@ -18,9 +18,13 @@ from fairquant_core.quantization.budget import budget_bits
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
 from fairquant_core.quantization.layers import quantisable_layers
+from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.post_training import fit_rounding
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import Schedule, TrainingData, train
+
+CLIP_RATE = 10.0
+"""Ranges are learned as logarithms, faster than the weights by this factor."""
 
 SENSITIVITY_MISSING = (
     "'{title}' plans its bits from a sensitivity map ({measure}), and none was given."
@@ -164,7 +168,7 @@ def full_precision(job: Job) -> Outcome:
 def compensate_rounding(job: Job, student: Classifier) -> list[str]:
     """Fit the codes, biases and norms of a student with attached quantisers to training images, in place.
 
-    What the post-training mode consists of after planning; training may start from it, too. Groups count as the
+    What the post-training mode consists of after planning, and what BAQ starts from. Groups count as the
     run's group weights say; without any, every image counts alike.
 
     Returns
@@ -222,6 +226,8 @@ def _packed(
 
 def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
     student = _attached(job, widths)
+    if job.config.card.rounding == "compensated":
+        compensate_rounding(job, student)
     # Ranges of full precision: those of the weights as they are rounded before training mean little.
     _round_activations(job, student, job.classifier)
     return _packed(job, student, allocation, _train(job, student, allocation))
@@ -233,6 +239,7 @@ def _train(job: Job, student: Classifier, allocation: Allocation | None) -> list
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        clip_learning_rate=CLIP_RATE * config.learning_rate,
         seed=config.seed,
         fitting_norms=True,
         fairness=config.fairness,
@@ -248,8 +255,17 @@ def _train(job: Job, student: Classifier, allocation: Allocation | None) -> list
         student,
         job.data,
         schedule,
-        teacher=job.classifier.copy() if config.distillation else None,
+        teacher=_teacher(job) if config.distillation else None,
         checkpoint=job.checkpoint,
         report=job.report,
         cancel=job.cancel,
     )
+
+
+def _teacher(job: Job) -> Classifier:
+    """The full-precision classifier with norms that fit this cohort, as the student's will in the end."""
+    teacher = job.classifier.copy()
+    reestimate_norms(
+        teacher, job.data.images, job.data.positions("train"), seed=job.config.seed, cancel=job.cancel
+    )
+    return teacher

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fairquant_core.models.zoo import Classifier
-from fairquant_core.progress import Report, StageClock, Stop
+from fairquant_core.progress import Report, StageClock, Stop, say
 from fairquant_core.quantization.compensation import (
     calibration_images,
     compensate,
     image_shares,
 )
 from fairquant_core.quantization.norms import reestimate_norms
+from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.quantization.training import TrainingData
+
+UNREACHED = "No image reaches some layers ({count}, first '{layer}'): they are rounded to the nearest code"
+NO_IMAGES = (
+    "Fewer than two training images: all weights are rounded to the nearest code, norms stay"
+)
 
 
 def fit_rounding(
@@ -43,7 +49,7 @@ def fit_rounding(
 
     Returns
     -------
-    Layers that no image reached; they are rounded to the nearest code.
+    Layers that no image reached; they are rounded to the nearest code, and the progress says so.
 
     Raises
     ------
@@ -51,21 +57,26 @@ def fit_rounding(
         When ``cancel()`` says so.
     """
     train = data.positions("train")
-    unreached: list[str] = []
-    if len(train) >= 2:
-        chosen = calibration_images(train, student.preprocessing.size, seed)
-        shares = image_shares(data.groups.to_numpy()[chosen], group_weights)
-        clock = StageClock(report, "rounding", "Layer {step} of {steps}")
-        unreached = compensate(
-            student,
-            full,
-            data.images[chosen],
-            shares,
-            codes=codes,
-            biases=biases,
-            progress=clock,
-            cancel=cancel,
-        )
+    if len(train) < 2:
+        say(report, "rounding", 1, 1, NO_IMAGES)
+        return list(quantizers(student.model))
+    chosen = calibration_images(train, student.preprocessing.size, seed)
+    shares = image_shares(data.groups.to_numpy()[chosen], group_weights)
+    clock = StageClock(report, "rounding", "Layer {step} of {steps}")
+    unreached = compensate(
+        student,
+        full,
+        data.images[chosen],
+        shares,
+        codes=codes,
+        biases=biases,
+        progress=clock,
+        cancel=cancel,
+    )
+    if unreached:
+        count = len(quantizers(student.model))
+        message = UNREACHED.format(count=len(unreached), layer=unreached[0])
+        say(report, "rounding", count, count, message)
     fit_norms(student, data, seed=seed, report=report, cancel=cancel)
     return unreached
 

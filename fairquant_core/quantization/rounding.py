@@ -19,7 +19,7 @@ FLOOR = 1e-12
 """Smallest dampening: inputs that are zero on every image."""
 
 SWEEPS = 3
-"""Passes over all inputs in which single codes are changed afterwards; later ones change next to nothing."""
+"""Passes over all inputs in which single codes are changed afterwards; more change next to nothing."""
 
 BLOCK = 128
 """Columns that are rounded before their errors are passed on to all later ones in one product."""

@@ -176,7 +176,7 @@ def test_sensitivity_prints_a_row_per_layer(
 
 
 BAD = [
-    (["--bits", "1.5"], "A budget of 1.5 bits"),
+    (["--bits", "1.5", "--no-pruning"], "A budget of 1.5 bits"),
     (["--bits", "2.5", "--method", "uniform_qat"], "needs a whole number of bits"),
     (["--bits", "2", "--pin", "conv_head=8", "--method", "static_qat"], "pins (conv_head = 8)"),
     (["--size-bytes", "90kB", "--method", "static_qat"], "the smallest reachable size is"),

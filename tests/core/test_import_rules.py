@@ -45,6 +45,20 @@ NEEDS_TORCH = {
     "fairquant_core/explain/cam_layer.py",
     "fairquant_core/export/checkpoint.py",
     *(
+        f"fairquant_core/export/onnx_{name}.py"
+        for name in (
+            "check",
+            "convolutions",
+            "exact",
+            "int8",
+            "layers",
+            "network",
+            "products",
+            "ranges",
+            "whole",
+        )
+    ),
+    *(
         f"fairquant_core/quantization/{name}.py"
         for name in (
             "activations",

@@ -130,7 +130,7 @@ def test_in_full_shows_every_figure(open_page: Open) -> None:
 
     assert clean(app)
     assert len(app.get("plotly_chart")) == 2
-    assert "full precision 1.0 % (0 of 12 maps more than 10 %)" in captions(app)
+    assert "full precision: 1.0 % (0 of 12 maps more than 10 %)" in captions(app)
     images = next(table.value for table in app.dataframe if "problem" in table.value)
     assert {"delta_after", "change_before"} <= set(images)
     assert len(images) == 12

@@ -226,7 +226,7 @@ def drift_dots(
             x=ends.fillna(0.0),
             y=heights,
             mode="text",
-            text=[f" {measure.words(value)}" for value in part[name]],
+            text=[f"\u2002{measure.words(value)}" for value in part[name]],
             textposition="middle right",
             cliponaxis=False,
             showlegend=False,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, Occlusion, Saliency
+from captum.attr import IntegratedGradients, LayerGradCam, NoiseTunnel, Occlusion, Saliency
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -15,10 +15,12 @@ from torch.nn.utils import parametrize
 from fairquant_core.data.batches import normalise
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import Cancelled, ClassifierError, EvaluationError
-from fairquant_core.explain.cam_layer import find_cam_layer
 from fairquant_core.explain.catalogue import METHODS
+from fairquant_core.explain.drift import image_drift
 from fairquant_core.explain.saliency import SaliencySettings, attribute
 from fairquant_core.models.zoo import Classifier, create
+from fairquant_core.quantization.compressed import attach
+from fairquant_core.quantization.layers import quantisable_layers
 
 CLASSES = ("melanoma", "nevus", "keratosis")
 SIZE = 64
@@ -104,14 +106,6 @@ def test_every_method_on_every_architecture(
     if not METHODS[method].signed:
         assert (found.maps >= 0).all()
     assert (found.completeness is not None) is METHODS[method].complete
-
-
-@pytest.mark.parametrize("architecture", CAM_LAYERS)
-def test_cam_layer_is_found(classifiers: dict[str, Classifier], architecture: str) -> None:
-    layer = find_cam_layer(classifiers[architecture].model.eval(), torch.zeros(1, 3, SIZE, SIZE))
-    assert layer.name == CAM_LAYERS[architecture]
-    assert layer.layout == ("tokens" if architecture.startswith("deit") else "channels first")
-    assert layer.grid == ((4, 4) if architecture.startswith("deit") else (2, 2))
 
 
 def test_integrated_gradients_equal_captum(
@@ -214,33 +208,63 @@ def test_occlusion_and_smooth_against_captum(
     assert_close(found.maps, plain, 1e-3)
 
 
+def test_smoothed_gradients_equal_captum(
+    classifiers: dict[str, Classifier], images: np.ndarray
+) -> None:
+    """Captum's tunnel called directly with the same random numbers."""
+    classifier = classifiers["mobilenetv2_100"]
+    settings = SaliencySettings(samples=3, noise=0.2, seed=7, forward_batch=32)
+    found = attribute(classifier, images, TARGETS, "saliency_smooth", settings=settings)
+    model = classifier.model.eval()
+    torch.manual_seed(7)
+    values = NoiseTunnel(Saliency(model)).attribute(
+        normalise(images, classifier.preprocessing),
+        nt_type="smoothgrad",
+        nt_samples=3,
+        nt_samples_batch_size=32 // len(images),
+        stdevs=0.2 / float(np.mean(classifier.preprocessing.std)),
+        target=torch.from_numpy(TARGETS),
+    )
+    assert_close(found.maps, values.amax(dim=1).detach().numpy(), 1e-3)
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_parametrised_layers(
+@pytest.mark.parametrize("architecture", ["resnet18", "deit_tiny_patch16_224"])
+def test_fake_quantised_layers(
+    classifiers: dict[str, Classifier], images: np.ndarray, architecture: str, method: str
+) -> None:
+    """Our own quantisers give the maps of a network that holds the rounded weights."""
+    wrapped, plain = classifiers[architecture].copy(), classifiers[architecture].copy()
+    layers = quantisable_layers(wrapped.model)
+    attach(wrapped.model, {layer.name: np.full(layer.channels, 4) for layer in layers})
+    with torch.no_grad():
+        for layer in layers:
+            weight = wrapped.model.get_submodule(layer.name).weight
+            plain.model.get_submodule(layer.name).weight.copy_(weight)
+    before = snapshot(wrapped.model)
+    ours = attribute(wrapped, images[:2], TARGETS[:2], method, settings=QUICK)
+    assert_unchanged(before, snapshot(wrapped.model))
+    assert all(parametrize.is_parametrized(layer.module, "weight") for layer in layers)
+    wanted = attribute(plain, images[:2], TARGETS[:2], method, settings=QUICK).maps
+    assert_close(ours.maps, wanted)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fused_attention_gives_the_same_maps_and_stays_fused(
     classifiers: dict[str, Classifier], images: np.ndarray, method: str
 ) -> None:
-    """Fake-quantised weights give the maps of a network that holds these weights."""
-
-    class Rounded(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.step = nn.Parameter(torch.tensor(0.02))
-
-        def forward(self, weight: torch.Tensor) -> torch.Tensor:
-            return weight + ((weight / self.step).round() * self.step - weight).detach()
-
-    wrapped, plain = classifiers["resnet18"].copy(), classifiers["resnet18"].copy()
-    for module in list(wrapped.model.modules()):
-        if isinstance(module, nn.Conv2d):
-            parametrize.register_parametrization(module, "weight", Rounded(), unsafe=True)
-    with torch.no_grad():
-        for module in plain.model.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.copy_((module.weight / 0.02).round() * 0.02)
-    before = snapshot(wrapped.model)
-    ours = attribute(wrapped, images, TARGETS, method, settings=QUICK)
-    assert_unchanged(before, snapshot(wrapped.model))
-    wanted = attribute(plain, images, TARGETS, method, settings=QUICK).maps
-    assert_close(ours.maps, wanted)
+    fused = classifiers["deit_tiny_patch16_224"]
+    plain = fused.copy()
+    switches = [block.attn for block in fused.model.blocks]
+    assert all(attention.fused_attn for attention in switches), "timm fuses by default"
+    for block in plain.model.blocks:
+        block.attn.fused_attn = False
+    before = snapshot(fused.model)
+    ours = attribute(fused, images[:2], TARGETS[:2], method, settings=QUICK).maps
+    assert_unchanged(before, snapshot(fused.model))
+    assert all(attention.fused_attn for attention in switches)
+    wanted = attribute(plain, images[:2], TARGETS[:2], method, settings=QUICK).maps
+    assert_close(ours, wanted, 1e-3)
 
 
 def test_same_bits_twice_and_the_random_state_is_left_alone(
@@ -315,5 +339,45 @@ def test_broken_weights_are_named(classifiers: dict[str, Classifier], images: np
     broken = classifiers["resnet18"].copy()
     with torch.no_grad():
         broken.model.fc.weight.fill_(float("nan"))
-    with pytest.raises(EvaluationError, match="weights .fc.weight. hold values that are not a number"):
+    with pytest.raises(EvaluationError, match=r"weights 'fc.weight' hold values that are not"):
         attribute(broken, images, TARGETS, settings=QUICK)
+
+
+def test_a_map_that_is_not_a_number_is_given_as_it_is(images: np.ndarray) -> None:
+    """One image overflows; the others keep their maps and the drift leaves it out."""
+
+    class Overflowing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            bright = inputs.mean(dim=(1, 2, 3), keepdim=True) > 0.9
+            return (inputs / ~bright).flatten(2).mean(2) * self.scale
+
+    about = Preprocessing(SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    classifier = Classifier(Overflowing(), "overflowing", CLASSES, about)
+    white = images.copy()
+    white[1] = 255
+    maps = attribute(classifier, white, TARGETS, settings=QUICK).maps
+    assert np.isfinite(maps[[0, 2]]).all()
+    assert not np.isfinite(maps[1]).all()
+    drift = image_drift(maps, maps)
+    assert drift["estimable"].tolist() == [True, False, True]
+    assert np.isnan(drift["drift"][1])
+
+
+def test_a_network_that_ignores_its_input_has_constant_maps(images: np.ndarray) -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.level = nn.Parameter(torch.ones(3))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.level + 0 * inputs.flatten(1).sum(1, keepdim=True)
+
+    about = Preprocessing(SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    classifier = Classifier(Constant(), "constant", CLASSES, about)
+    for method in ("integrated_gradients", "saliency_smooth", "occlusion"):
+        maps = attribute(classifier, images, TARGETS, method, settings=QUICK).maps
+        assert not image_drift(maps, maps)["estimable"].any()

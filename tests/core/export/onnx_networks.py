@@ -30,7 +30,6 @@ class Tiny(nn.Module):
         self.depth = nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.depth_norm = nn.BatchNorm2d(8)
         self.gone = nn.Conv2d(8, 8, 1)
-        self.unused = nn.Linear(8, 2)
         self.head = nn.Linear(8, len(CLASSES))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

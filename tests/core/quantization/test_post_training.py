@@ -117,8 +117,19 @@ def test_without_training_images_it_is_nearest_rounding(classifier, data) -> Non
     student, plain = classifier.copy(), classifier.copy()
     for one in (student, plain):
         attach(one.model, uniform_widths(one, 4))
-    fit_rounding(student, classifier, data, seed=0)
+    told: list[Progress] = []
+    unreached = fit_rounding(student, classifier, data, seed=0, report=told.append)
+    assert unreached == ["stem", "depthwise", "pointwise", "head"]
+    assert "Fewer than two training images" in told[0].message
     assert compress(student).classifier.fingerprint == compress(plain).classifier.fingerprint
+
+
+def test_a_layer_that_is_never_called_is_told(classifier, data) -> None:
+    classifier.model.spare = torch.nn.Linear(2, 2)
+    student, told = classifier.copy(), []
+    attach(student.model, uniform_widths(student, 4))
+    assert fit_rounding(student, classifier, data, seed=0, report=told.append) == ["spare"]
+    assert any("(1, first 'spare')" in entry.message for entry in told)
 
 
 @pytest.mark.parametrize("method", ["uniform_ptq", "absmax_ptq"])

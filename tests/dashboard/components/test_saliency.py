@@ -141,7 +141,7 @@ def test_incomplete_maps_are_counted(view: SaliencyView) -> None:
     completeness[0, :3] = -1.0
     text = saliency_sections.completeness_words(replace(view, completeness=completeness))
 
-    assert f"full precision 1.0 % (3 of {completeness.shape[1]} maps more than 10 %)" in text
+    assert f"full precision: 1.0 % (3 of {completeness.shape[1]} maps more than 10 %)" in text
 
 
 def test_completeness_without_any_score_change_is_not_judged(view: SaliencyView) -> None:

@@ -1,0 +1,271 @@
+"""The full audit: measures and gaps with intervals, calibration curves, confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.components.charts.palette import (
+    BLUE_ORANGE,
+    CLEAR,
+    NEUTRAL,
+    OUTLINE,
+    error_arms,
+    framed,
+    model_styles,
+)
+from dashboard.components.words import counted, joined, percent, points
+
+STEP = 0.22
+"""Vertical distance between the models of one row."""
+
+CHANCE = "by chance alone"
+COUNTED_ABOVE = 12
+"""With more classes the cells of a confusion matrix are too small for a number."""
+
+
+def figure_words(value: float | None, in_percent: bool) -> str:
+    """Return a measure as a person reads it; a missing one is "not estimable"."""
+    if value is None or pd.isna(value):
+        return "not estimable"
+    return percent(value, 1) if in_percent else f"{value:.3f}"
+
+
+def measure_dots(
+    rows: pd.DataFrame,
+    groups: Sequence[str],
+    models: Sequence[str],
+    title: str,
+    in_percent: bool,
+) -> go.Figure:
+    """One measure per group with 95 % intervals, one mark per model; none where not estimable.
+
+    Parameters
+    ----------
+    rows : [model, group, value, low, high].
+    title : name of the measure, for the axis.
+    """
+    figure = _dots(rows, "group", list(groups), models, in_percent)
+    figure.update_xaxes(
+        title_text=f"{title}, with 95 % interval", tickformat=".0%" if in_percent else None
+    )
+    return figure
+
+
+def measure_alt(
+    rows: pd.DataFrame, groups: Sequence[str], title: str, after: str, in_percent: bool
+) -> str:
+    """Return the takeaway of :func:`measure_dots`."""
+    values = rows[rows["model"] == after].set_index("group")["value"]
+    parts = [
+        f"{group} {figure_words(values.get(group), in_percent)}"
+        for group in groups
+        if group in values.index
+    ]
+    return f"{title} of the {after} per group: {joined(parts)}."
+
+
+def gap_dots(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
+    """Gaps between groups with intervals, beside the gap that chance alone would make.
+
+    Parameters
+    ----------
+    rows : [model, question, value, low, high, by_chance] as fractions.
+    """
+    questions = list(dict.fromkeys(rows["question"]))
+    figure = _dots(rows, "question", questions, models, in_percent=True)
+    middle = (len(models) - 1) / 2
+    for place, model in enumerate(models):
+        part = rows[rows["model"] == model].set_index("question").reindex(questions)
+        figure.add_scatter(
+            x=part["by_chance"],
+            y=[row + STEP * (place - middle) for row in range(len(questions))],
+            name=CHANCE,
+            mode="markers",
+            legendgroup=CHANCE,
+            showlegend=place == 0,
+            marker={"color": NEUTRAL, "symbol": "line-ns-open", "size": 16, "line": {"width": 3}},
+            hovertemplate=f"{CHANCE}, {model}: %{{x:.1%}}<extra></extra>",
+        )
+    figure.update_xaxes(
+        title_text="largest difference between groups, with 95 % interval",
+        tickformat=".0%",
+        rangemode="tozero",
+    )
+    return figure
+
+
+def gap_alt(rows: pd.DataFrame, after: str) -> str:
+    """Return the takeaway of :func:`gap_dots`."""
+    parts = [
+        f"{row['question']} {points(row['value'])} ({points(row['by_chance'])} {CHANCE})"
+        for _, row in rows[rows["model"] == after].iterrows()
+        if pd.notna(row["value"])
+    ]
+    if not parts:
+        return "No gap between groups can be estimated."
+    return f"Largest differences between groups for the {after}: {joined(parts)}."
+
+
+def _dots(
+    rows: pd.DataFrame, by: str, places: list[str], models: Sequence[str], in_percent: bool
+) -> go.Figure:
+    styles = model_styles(models)
+    figure = go.Figure()
+    middle = (len(models) - 1) / 2
+    for place, model in enumerate(models):
+        part = rows[rows["model"] == model].set_index(by).reindex(places)
+        part = part[["value", "low", "high"]].astype(float)
+        style = styles[model]
+        heights = [row + STEP * (place - middle) for row in range(len(places))]
+        words = [figure_words(value, in_percent) for value in part["value"]]
+        figure.add_scatter(
+            x=part["value"],
+            y=heights,
+            name=model,
+            mode="markers",
+            error_x=_arms(part, "value", style.colour),
+            marker={
+                "color": style.colour,
+                "symbol": style.symbol,
+                "size": 12,
+                "line": {"color": OUTLINE, "width": 1},
+            },
+            customdata=[
+                [word, figure_words(low, in_percent), figure_words(high, in_percent)]
+                for word, low, high in zip(words, part["low"], part["high"], strict=True)
+            ],
+            hovertemplate=(
+                f"{model}: %{{customdata[0]}} (95 %: %{{customdata[1]}} to %{{customdata[2]}})"
+                "<extra></extra>"
+            ),
+        )
+    framed(figure, 90 + (26 + 26 * len(models)) * max(1, len(places)))
+    figure.update_yaxes(
+        tickvals=list(range(len(places))),
+        ticktext=[name.replace(" (", "<br>(") for name in places],
+        range=[len(places) - 0.45, -0.55],
+    )
+    for row in range(len(places) - 1):
+        figure.add_hline(y=row + 0.5, line={"color": NEUTRAL, "width": 0.5, "dash": "dot"})
+    return figure
+
+
+def _arms(part: pd.DataFrame, value: str, colour: str) -> dict[str, Any]:
+    return error_arms(part[value].tolist(), part["low"].tolist(), part["high"].tolist(), colour)
+
+
+def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
+    """How often the classifier is right over how sure it was; the diagonal is perfect.
+
+    Parameters
+    ----------
+    rows : [model, n, confidence, accuracy, low, high] of one group.
+    """
+    styles = model_styles(models)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name="as sure as it should be",
+        line={"color": NEUTRAL, "dash": "dash", "width": 1},
+        hoverinfo="skip",
+    )
+    for model in models:
+        part = rows[rows["model"] == model].sort_values("confidence")
+        style = styles[model]
+        figure.add_scatter(
+            x=part["confidence"],
+            y=part["accuracy"],
+            name=model,
+            mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "width": 1.5},
+            error_y=_arms(part, "accuracy", style.colour),
+            marker={"color": style.colour, "symbol": style.symbol, "size": 10},
+            customdata=part[["n"]],
+            hovertemplate=(
+                f"{model}: %{{x:.0%}} sure, right in %{{y:.0%}} of %{{customdata[0]}} photographs"
+                "<extra></extra>"
+            ),
+        )
+    framed(figure, 420)
+    figure.update_xaxes(title_text="how sure it was", tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(title_text="how often it was right", tickformat=".0%", range=[-0.02, 1.02])
+    return figure
+
+
+def calibration_alt(rows: pd.DataFrame, group: str, models: Sequence[str]) -> str:
+    """Return the takeaway of :func:`calibration_curve`: mean confidence against accuracy."""
+    parts = []
+    for model in models:
+        part = rows[rows["model"] == model]
+        if part["n"].sum():
+            sure = float(np.average(part["confidence"], weights=part["n"]))
+            right = float(np.average(part["accuracy"], weights=part["n"]))
+            parts.append(
+                f"{model} is {percent(sure)} sure on average and right in {percent(right)}"
+            )
+    return f"Calibration for {group}: {joined(parts) or 'no photograph'}."
+
+
+def confusion_matrix(
+    counts: Sequence[Sequence[int]],
+    classes: Sequence[str],
+    down: str = "truth",
+    across: str = "answer",
+) -> go.Figure:
+    """One naming against another; the shade is the share of the row, the number counts.
+
+    Parameters
+    ----------
+    counts : rows = `down`, columns = `across`. Shapes: (C, C).
+    """
+    table = np.asarray(counts, dtype=float)
+    totals = table.sum(axis=1, keepdims=True)
+    shares = np.divide(table, totals, out=np.full_like(table, np.nan), where=totals > 0)
+    names = [str(name) for name in classes]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=names,
+            y=names,
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, CLEAR], [1, BLUE_ORANGE[1][1]]],
+            showscale=False,
+            xgap=1,
+            ygap=1,
+            text=table.astype(int),
+            texttemplate="%{text}" if len(names) <= COUNTED_ABOVE else None,
+            hovertemplate=(
+                f"{down} %{{y}}, {across} %{{x}}: %{{text}} photographs, "
+                "%{z:.0%} of the row<extra></extra>"
+            ),
+        )
+    )
+    framed(figure, 160 + max(26, 44 - len(names)) * len(names))
+    figure.update_xaxes(title_text=across, tickangle=-40, showgrid=False)
+    figure.update_yaxes(title_text=down, autorange="reversed", showgrid=False)
+    return figure
+
+
+def confusion_alt(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], group: str, model: str
+) -> str:
+    """Return the takeaway of :func:`confusion_matrix`."""
+    table = np.asarray(counts, dtype=int)
+    total, right = int(table.sum()), int(np.trace(table))
+    text = f"Confusion matrix of the {model} for {group}: {right} of {total} photographs right"
+    wrong = table - np.diag(np.diag(table))
+    if not wrong.any():
+        return f"{text}."
+    truth, answer = divmod(int(wrong.argmax()), len(wrong))
+    return (
+        f"{text}; most often {classes[truth]} is taken for {classes[answer]} "
+        f"({counted(int(wrong[truth, answer]), 'time')})."
+    )

@@ -1,0 +1,280 @@
+"""The compare page in full: every measure, gap, curve and matrix that the audit of a run holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.backend.views import RunView
+from dashboard.components import state, tables
+from dashboard.components.charts import full_audit as charts
+from dashboard.components.words import capital, escaped
+
+NEW_KEYS = ("measures", "metrics", "questions")
+AUDITED_EARLIER = (
+    "This run was audited before every measure, gap and group question was kept; start it again to "
+    "see them here."
+)
+NOT_ESTIMABLE = "not estimable"
+IN_PERCENT = ("accuracy", "balanced accuracy", "ece", "sensitivity", "specificity", "ppv", "npv")
+"""Metrics that a person reads in per cent; the others are shown as they are."""
+
+CRITERIA = {
+    "equal opportunity": "found when it is there (equal opportunity)",
+    "equalised odds": "found when there, not called when absent (equalised odds)",
+    "demographic parity": "called equally often (demographic parity)",
+}
+COUNTS = {
+    "n": st.column_config.NumberColumn("Images", help="Photographs that enter the figure."),
+    "n_positive": st.column_config.NumberColumn("n+", help="Photographs of the group with it."),
+    "n_negative": st.column_config.NumberColumn("n−", help="Photographs of the group without it."),
+}
+NOTE = {"note": st.column_config.TextColumn("Note", width="medium")}
+
+
+def of_run(run: RunView) -> dict[str, Any]:
+    """audit.json of a finished run, read once."""
+    return _audit(run.id, run.result_hash)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _audit(run_id: str, result_hash: str | None) -> dict[str, Any]:
+    return state.services().audit(run_id)
+
+
+def in_full(run: RunView) -> None:
+    """Everything the audit of this run says, each part drawn when it is opened."""
+    st.subheader("Every figure of the audit", anchor=False)
+    audit = of_run(run)
+    if not complete(audit):
+        st.info(AUDITED_EARLIER, icon=":material/history:")
+        return
+    st.caption(
+        f"Groups of the case: {escaped(audit['scheme_title'])}. All figures come from the "
+        f"{audit['images']:,} audit photographs, with 95 % intervals. A figure that the photographs "
+        f"cannot give is “{NOT_ESTIMABLE}”, never zero."
+    )
+    for label, key, icon, draw in (
+        ("Every measure per group", "full_measures", ":material/straighten:", _measures),
+        ("Gaps between groups and fairness", "full_gaps", ":material/balance:", _gaps),
+        ("Is it as sure as it should be?", "full_calibration", ":material/speed:", _calibration),
+        ("What is taken for what?", "full_confusion", ":material/grid_on:", _confusion),
+    ):
+        with tables.details(label, key, icon) as is_open:
+            if is_open:
+                draw(audit)
+
+
+def complete(audit: dict[str, Any]) -> bool:
+    """Whether the run was audited since all these figures are kept."""
+    return all(key in audit for key in NEW_KEYS)
+
+
+def models(audit: dict[str, Any]) -> list[str]:
+    """Full precision and the candidate, by their names in the audit."""
+    return [name for name in (audit["reference"], audit["candidate"]) if name]
+
+
+def rows_of(audit: dict[str, Any], part: str) -> pd.DataFrame:
+    """One table of the audit for full precision and candidate, with a model column and a note.
+
+    Returns
+    -------
+    pandas.DataFrame
+        [model, *columns of the part, note]; the note says why a row is not estimable.
+    """
+    frame = pd.concat(
+        [pd.DataFrame(audit["metrics"][name][part]).assign(model=name) for name in models(audit)],
+        ignore_index=True,
+    )
+    if "estimable" in frame:
+        frame["note"] = notes(frame)
+    return frame[["model", *(name for name in frame.columns if name != "model")]]
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Why a row is not estimable; "" where it is."""
+    return [
+        "" if fine else f"{NOT_ESTIMABLE}: {why}" if why else NOT_ESTIMABLE
+        for fine, why in zip(frame["estimable"], frame["reason"], strict=True)
+    ]
+
+
+def _measures(audit: dict[str, Any]) -> None:
+    kinds = {kind["measure"]: kind for kind in audit["measures"]}
+    chosen = st.selectbox("Measure", list(kinds), key="full_measure", width=420)
+    kind = kinds[chosen]
+    in_percent = kind["metric"] in IN_PERCENT
+    better = "Higher is better." if kind["higher_is_better"] else "Lower is better."
+    st.caption(escaped(f"{kind['meaning']} {better} Interval: {kind['interval']}."))
+    every = rows_of(audit, "by_group")
+    rows = every[every["measure"] == chosen]
+    groups = list(dict.fromkeys(rows["group"]))
+    tables.chart(
+        charts.measure_dots(rows, groups, models(audit), chosen, in_percent),
+        "full_measure_dots",
+        charts.measure_alt(rows, groups, chosen, models(audit)[-1], in_percent),
+    )
+    columns = ["group", "model", *COUNTS, "value", "low", "high", "note"]
+    shown = rows.sort_values("group", key=lambda names: names.map(groups.index), kind="stable")
+    shown = shown[columns]
+    figure = tables.share if in_percent else plain
+    if in_percent:
+        shown = tables.in_percent(shown, ["value", "low", "high"])
+    tables.table(
+        shown,
+        f"{capital(chosen)} per group",
+        "full_measure",
+        COUNTS
+        | {"group": "Group", "model": "Model", "value": figure("Value")}
+        | {"low": figure("95 % from"), "high": figure("95 % to")}
+        | NOTE,
+    )
+    _every_measure(every)
+
+
+def _every_measure(every: pd.DataFrame) -> None:
+    left_out = int((~every["estimable"]).sum())
+    st.markdown("**All measures in one table**")
+    st.caption(
+        f"As fractions: 0.25 is 25 %. {left_out} of {len(every)} figures are {NOT_ESTIMABLE}."
+    )
+    columns = ["measure", "group", "model", *COUNTS, "classes_estimable", "value", "low", "high"]
+    tables.table(
+        every[[*columns, "note"]],
+        "Every measure per group",
+        "full_every_measure",
+        COUNTS
+        | {"measure": "Measure", "group": "Group", "model": "Model", "value": plain("Value")}
+        | {
+            "classes_estimable": "Classes estimable",
+            "low": plain("95 % from"),
+            "high": plain("95 % to"),
+        }
+        | NOTE,
+    )
+
+
+def _gaps(audit: dict[str, Any]) -> None:
+    fairness = rows_of(audit, "fairness")
+    fairness.insert(
+        0,
+        "question",
+        [
+            _question(str(criterion), str(about))
+            for criterion, about in zip(fairness["criterion"], fairness["about"], strict=True)
+        ],
+    )
+    st.markdown("**Does every group get the same?**")
+    st.caption(
+        "The largest difference between groups. Few photographs make a difference by chance alone: "
+        "one near the grey mark is no evidence that groups are treated differently."
+    )
+    for name, rows in fairness[fairness["classes"] > 0].groupby("criterion", sort=False):
+        if (rows["about"] == "").all():
+            first = rows.iloc[-1]
+            st.markdown(
+                f"- {escaped(capital(CRITERIA.get(str(name), str(name))))}: "
+                f"{int(first['classes_estimable'])} of {int(first['classes'])} classes estimable"
+            )
+    tables.chart(
+        charts.gap_dots(fairness, models(audit)),
+        "full_fairness",
+        charts.gap_alt(fairness, models(audit)[-1]),
+    )
+    fractions = ["value", "low", "high", "by_chance"]
+    columns = ["question", "model", *fractions, "classes_estimable", "classes", "note"]
+    tables.table(
+        tables.in_percent(fairness[columns], fractions),
+        "Fairness criteria",
+        "full_fairness",
+        {"question": "Criterion", "model": "Model", "value": tables.share("Gap")}
+        | {"low": tables.share("95 % from"), "high": tables.share("95 % to")}
+        | {"by_chance": tables.share("By chance", "The gap if groups did not differ at all.")}
+        | {"classes_estimable": "Classes estimable", "classes": "Of classes"}
+        | NOTE,
+    )
+    st.markdown("**The gap of every measure**")
+    st.caption("As fractions. The macro mean counts every group alike, however few photographs.")
+    between = rows_of(audit, "between_groups")
+    means = ["macro", "macro_low", "macro_high"]
+    gaps = ["gap", "gap_low", "gap_high", "gap_by_chance"]
+    columns = ["measure", "model", "worst_group", "worst_value", *gaps, *means, "note"]
+    tables.table(
+        between[columns],
+        "Gaps between groups",
+        "full_gaps",
+        {"measure": "Measure", "model": "Model", "worst_group": "Worst group"}
+        | {"worst_value": plain("Worst value"), "gap": plain("Gap")}
+        | {"gap_low": plain("Gap from"), "gap_high": plain("Gap to")}
+        | {"gap_by_chance": plain("Gap by chance"), "macro": plain("Macro mean")}
+        | {"macro_low": plain("Mean from"), "macro_high": plain("Mean to")}
+        | NOTE,
+    )
+
+
+def _question(criterion: str, about: str) -> str:
+    words = CRITERIA.get(criterion, criterion)
+    return f"{about}: {words}" if about else capital(words)
+
+
+def _calibration(audit: dict[str, Any]) -> None:
+    every = rows_of(audit, "calibration")
+    group = st.selectbox(
+        "Group", list(dict.fromkeys(every["group"])), key="full_calibration_group", width=300
+    )
+    rows = every[every["group"] == group]
+    st.caption(
+        "Points on the dashed line: of the photographs it is 80 % sure about, 80 % are right. "
+        "Below the line it is surer than it should be."
+    )
+    tables.chart(
+        charts.calibration_curve(rows, models(audit)),
+        "full_calibration_curve",
+        charts.calibration_alt(rows, str(group), models(audit)),
+    )
+    fractions = ["bin_low", "bin_high", "confidence", "accuracy", "low", "high"]
+    tables.table(
+        tables.in_percent(rows[["model", "group", "n", *fractions]], fractions),
+        f"Calibration {group}",
+        "full_calibration",
+        {"model": "Model", "group": "Group", "n": "Images"}
+        | {"bin_low": tables.share("Sure from"), "bin_high": tables.share("Sure to")}
+        | {"confidence": tables.share("Sure, mean"), "accuracy": tables.share("Right")}
+        | {"low": tables.share("95 % from"), "high": tables.share("95 % to")},
+    )
+
+
+def _confusion(audit: dict[str, Any]) -> None:
+    found = {name: audit["metrics"][name]["confusion"] for name in models(audit)}
+    group = st.selectbox(
+        "Group", list(found[models(audit)[0]]), key="full_confusion_group", width=300
+    )
+    classes = audit["classes"]
+    st.caption(
+        "Rows: what it is. Columns: what the classifier says. Right answers lie on the diagonal."
+    )
+    counts = {}
+    with st.grid(len(found), min_column_width=380):
+        for place, (name, by_group) in enumerate(found.items()):
+            matrix = by_group[group]
+            with st.container():
+                st.markdown(f"**{escaped(capital(name))}**")
+                tables.chart(
+                    charts.confusion_matrix(matrix, classes),
+                    f"full_confusion_{place}",
+                    charts.confusion_alt(matrix, classes, str(group), name),
+                )
+            counts[name] = [count for row in matrix for count in row]
+    pairs = [(truth, answer) for truth in classes for answer in classes]
+    frame = pd.DataFrame(pairs, columns=["truth", "answer"]).assign(**counts)
+    tables.table(
+        frame, f"Confusion {group}", "full_confusion", {"truth": "Truth", "answer": "Answer"}
+    )
+
+
+def plain(label: str, tip: str | None = None) -> Any:
+    """Column of figures that are not percentages."""
+    return tables.number(label, 3, tip)

@@ -1,0 +1,154 @@
+"""The compare page in full: would other groups, or another annotator, change the answer?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.backend.views import RunView
+from dashboard.components import chips, tables
+from dashboard.components.charts import comparison
+from dashboard.components.charts import full_audit as charts
+from dashboard.components.full_audit_sections import (
+    NOT_ESTIMABLE,
+    NOTE,
+    complete,
+    models,
+    notes,
+    of_run,
+    plain,
+)
+from dashboard.components.words import (
+    SCHEME_TITLES,
+    counted,
+    escaped,
+    interval,
+    joined,
+    percent,
+)
+
+AGREEMENT = {
+    "exact": "Same answer",
+    "within_one_step": "At most one step apart",
+    "kappa": "Beyond chance (kappa)",
+    "kappa_linear": "Beyond chance, far off counts more (linear kappa)",
+    "kappa_quadratic": "Beyond chance, far off counts most (quadratic kappa)",
+}
+
+
+def in_full(run: RunView) -> None:
+    """Other groupings, combinations with other columns, other annotators, unknown skin types."""
+    audit = of_run(run)
+    if not complete(audit):
+        return
+    label = "Would other groups change the answer?"
+    with tables.details(label, "full_questions", ":material/groups:") as is_open:
+        if is_open:
+            _questions(audit)
+
+
+def _questions(audit: dict[str, Any]) -> None:
+    asked = audit["questions"]
+    st.caption(
+        "The same question with other groups. The verdict of the case stays the one above, because "
+        "its groups were set before the run; no correction is made for asking several questions."
+    )
+    answers = {f"{one['title']} ({one['column']})": one for one in asked["schemes"]}
+    answers |= {one["title"]: one for one in asked["intersections"]}
+    answers |= {f"groups of {one['other']}": one["answer"] for one in asked["annotators"]}
+    answers = {name: answer for name, answer in answers.items() if "differences" in answer}
+    if answers:
+        _answer(audit, answers)
+    for place, annotator in enumerate(asked["annotators"]):
+        _annotators(annotator, place)
+    _unknown(audit)
+    for column in asked["left_out"]:
+        st.caption(escaped(f"{column['column']} is left out: {column['reason']}."))
+
+
+def _answer(audit: dict[str, Any], answers: dict[str, dict[str, Any]]) -> None:
+    chosen = st.selectbox("Other groups", list(answers), key="full_question", width=420)
+    answer = answers[chosen]
+    st.markdown(f"{chips.verdict_chip(answer['verdict']).markdown()} {escaped(answer['sentence'])}")
+    differences = pd.DataFrame(answer["differences"])
+    verdicts = pd.DataFrame(answer["verdicts"])[["group", "verdict"]]
+    differences = differences.merge(verdicts, on="group", how="left")
+    differences["note"] = notes(differences)
+    margin = float(audit["limits"]["margin"])
+    figure = comparison.difference_dots(differences, ["overall", *answer["groups"]], margin)
+    metric = str(audit["limits"]["metric"])
+    figure.update_xaxes(title_text=f"change of {metric} in points (left = worse)")
+    tables.chart(figure, "full_question_dots", comparison.difference_alt(differences, margin))
+    fractions = ["before", "after", "difference", "low", "high"]
+    tables.table(
+        tables.in_percent(
+            differences[["group", "n", *fractions, "p_value", "p_holm", "verdict", "note"]],
+            fractions,
+        ),
+        f"Change per group {chosen}",
+        "full_question",
+        {
+            "group": "Group",
+            "n": "Images",
+            "before": tables.share("Before"),
+            "after": tables.share("After"),
+            "difference": tables.number("Change (points)", 1),
+            "low": tables.number("95 % from", 1),
+            "high": tables.number("95 % to", 1),
+            "p_value": tables.number("p", 3),
+            "p_holm": tables.number("p after Holm", 3),
+            "verdict": "Verdict",
+        }
+        | NOTE,
+    )
+
+
+def _annotators(found: dict[str, Any], place: int) -> None:
+    here, there = found["column"], found["other"]
+    st.markdown(f"**Do {escaped(here)} and {escaped(there)} agree on the skin type?**")
+    if found["sentence"]:
+        st.markdown(escaped(found["sentence"]))
+    types = found["agreement"]["types"]
+    tables.chart(
+        charts.confusion_matrix(types["table"], types["categories"], here, there),
+        f"full_agreement_{place}",
+        f"{here} against {there} on {types['n']} photographs: same answer in "
+        f"{charts.figure_words(types['exact']['value'], True)}, kappa "
+        f"{charts.figure_words(types['kappa']['value'], False)}.",
+    )
+    rows = [
+        {"grouping": SCHEME_TITLES.get(level["scheme"], level["scheme"]), "figure": title}
+        | {"n": level["n"]}
+        | {end: level[name][end] for end in ("value", "low", "high")}
+        | {"note": "" if level[name]["estimable"] else f"{NOT_ESTIMABLE}: {level[name]['reason']}"}
+        for level in found["agreement"].values()
+        for name, title in AGREEMENT.items()
+    ]
+    tables.table(
+        pd.DataFrame(rows),
+        f"Agreement {here} {there}",
+        f"full_agreement_{place}",
+        {"grouping": "Groups", "figure": "Agreement", "n": "Images", "value": plain("Value")}
+        | {"low": plain("95 % from"), "high": plain("95 % to")}
+        | NOTE,
+    )
+
+
+def _unknown(audit: dict[str, Any]) -> None:
+    unknown = audit["questions"]["unknown"]
+    if not unknown["n"]:
+        st.markdown("Every audit photograph belongs to a known group.")
+        return
+    right = [
+        f"{name} {percent(row['accuracy'])} (95 %: {interval(row['low'], row['high'])})"
+        for name in models(audit)
+        if (row := unknown["accuracy"][name])
+    ]
+    st.markdown(
+        escaped(
+            f"{counted(unknown['n'], 'photograph')} ({percent(unknown['share'], 1)}) without a "
+            f"known group; right among them: {joined(right)}. They count in no group's verdict."
+        )
+    )
