@@ -1,6 +1,6 @@
 """What does keeping freed memory bring? The same training steps with and without it, in processes by turns.
 
-    python benchmarks/memory.py --architecture mobilenetv2_100 --size 128
+python benchmarks/memory.py --architecture mobilenetv2_100 --size 128
 """
 
 from __future__ import annotations
@@ -55,13 +55,17 @@ def main() -> None:
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inner:
-        print(json.dumps(steps(options.architecture, options.size, options.batch_size, options.steps)))
+        print(
+            json.dumps(steps(options.architecture, options.size, options.batch_size, options.steps))
+        )
         return
     found: dict[str, list[dict[str, float]]] = {"given back": [], "kept": []}
     for _ in range(options.rounds):
         for name, extra in (("given back", LEFT_ALONE), ("kept", {})):
             command = [sys.executable, __file__, "--inner", *sys.argv[1:]]
-            clean = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+            clean = {
+                key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")
+            }
             answer = subprocess.run(
                 command, env={**clean, **extra}, capture_output=True, text=True, check=True
             )

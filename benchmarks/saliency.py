@@ -42,7 +42,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = [row for network in NETWORKS for row in measure(*network, options.repeats)]
     table = pd.DataFrame(rows)
-    print(f"{options.threads} threads, best of {options.repeats}, one image, full precision + candidate")
+    print(
+        f"{options.threads} threads, best of {options.repeats}, one image, full precision + candidate"
+    )
     print(table.round(3).to_string(index=False, na_rep="-"))
     target = Path(__file__).with_suffix(".json")
     target.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=1))

@@ -43,6 +43,7 @@ _WHERE = {
     "Limits": "fairquant_core.audit.criteria",
     "audit_summary": "fairquant_core.audit.summary",
     "attribute": "fairquant_core.explain.saliency",
+    "compare_maps": "fairquant_core.explain.side_by_side",
     "save_packed": "fairquant_core.export.checkpoint",
     "load_packed": "fairquant_core.export.checkpoint",
     "verify_bundle": "fairquant_core.export.bundle",

@@ -182,7 +182,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--size-bytes", type=size, metavar="SIZE", help="size of the exported file, e.g. 1.5MB"
     )
     parser.add_argument("--menu", type=int, nargs="+", metavar="BITS", help="widths to choose from")
-    parser.add_argument("--no-pruning", action="store_true", help="no channel may be left out (0 bits)")
+    parser.add_argument(
+        "--no-pruning", action="store_true", help="no channel may be left out (0 bits)"
+    )
     layer_bits = assignment(int, "BITS")
     for name, text in (("pin", "that a layer keeps"), ("floor", "that a layer has at least")):
         parser.add_argument(

@@ -91,6 +91,15 @@ class SaliencyMaps:
         """The job that was asked for last with this choice."""
         return next(iter(self._rows(run_id, choice, None)), None)
 
+    def last(self, run_id: str) -> SaliencyChoice | None:
+        """What was asked for last, by anybody; None if nothing was."""
+        names = SaliencyChoice.__dataclass_fields__
+        for row in self._jobs.rows(kind=JobKind.SALIENCY, parent_id=run_id):
+            found = row.config.get("choice", {})
+            if set(found) == set(names):
+                return SaliencyChoice(**{**found, "others": tuple(found["others"])})
+        return None
+
     def view(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps of this choice; None if there are none."""
         for row in self._rows(run_id, choice, JobState.FINISHED):

@@ -297,6 +297,10 @@ class Services:
         """name -> title of the saliency methods on offer."""
         return {name: method.title for name, method in SALIENCY_METHODS.items()}
 
+    def last_saliency(self, run_id: str) -> SaliencyChoice | None:
+        """What was asked for last for this run, or None."""
+        return self._saliency.last(run_id)
+
     def saliency_job(self, run_id: str, choice: SaliencyChoice) -> views.JobView | None:
         """The newest saliency job of the run with this choice."""
         row = self._saliency.job(run_id, choice)

@@ -154,8 +154,7 @@ def _row(
     for model, (name, values) in enumerate(zip(names, maps, strict=True)):
         with columns[1 + model]:
             scale = together if shelf.shared else charts.shared_scale([values])
-            shows = scale is not None and np.isfinite(values).all() and np.ptp(values) > 0
-            if shows:
+            if scale is not None and np.isfinite(values).all() and np.ptp(values) > 0:
                 picture = charts.overlay(photograph, values, scale, shelf.strength)
                 st.image(picture, width="stretch", alt=f"Where {name} looks: {subject}")
             else:
@@ -171,12 +170,13 @@ def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
     """Below a map: the decision, how far the gaze moved, whether the map adds up."""
     lines = []
     if model == 0:
-        lines.append(f"decided: {escaped(str(row['before']))}")
+        lines.append(f"full precision decided: {escaped(str(row['before']))}")
     else:
         own = view.changes[view.changes["candidate"] == view.candidates[model - 1]]
         change = own[own["id"] == row["id"]].iloc[0]
         badge = BADGES.get(str(change["flip"]), "")
-        lines.append(f"{badge} decided: {escaped(str(change['after']))}".strip())
+        who = "candidate decided" if len(view.candidates) == 1 else "decided"
+        lines.append(f"{badge} {who}: {escaped(str(change['after']))}".strip())
         lines.append(
             f"overlap {percent(change['overlap'])} · drift {charts.DRIFT.words(change['drift'])}"
         )

@@ -62,20 +62,25 @@ SHARES = ("overlap", "overlap_low", "overlap_high")
 
 
 def chosen(case: CaseView, run: RunView, methods: dict[str, str]) -> SaliencyChoice:
-    """The maps that the controls ask for; what no longer exists falls back to the default."""
+    """The maps that the controls ask for; at first those that were asked for last.
+
+    What no longer exists falls back to the default.
+    """
+    last = state.services().last_saliency(run.id) or SaliencyChoice(method=next(iter(methods)))
     kept = st.session_state
-    method, target = kept.get("saliency_method"), kept.get("saliency_target")
-    named = kept.get("saliency_class")
-    per_group = kept.get("saliency_sample")
+    method = kept.get("saliency_method", last.method)
+    target = kept.get("saliency_target", last.target)
+    named = kept.get("saliency_class", last.target_class)
+    per_group = kept.get("saliency_sample", last.per_group)
+    others = kept.get("saliency_others", last.others)
     beside = candidates_beside(run)
     target = target if target in TARGETS else TARGETS[0]
+    named = named if named in case.classes else case.classes[0]
     return SaliencyChoice(
         method=method if method in methods else next(iter(methods)),
         target=target,
-        target_class=(named if named in case.classes else case.classes[0])
-        if target == "class"
-        else "",
-        others=tuple(sorted(one for one in kept.get("saliency_others", ()) if one in beside)),
+        target_class=named if target == "class" else "",
+        others=tuple(sorted(one for one in others if one in beside)),
         per_group=per_group if per_group in SAMPLES else SAMPLES[0],
     )
 

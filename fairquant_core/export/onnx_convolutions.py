@@ -7,16 +7,20 @@ numbers; one that does not gets the same numbers in float32.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from onnx import GraphProto, NodeProto, helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from fairquant_core.export.onnx_layers import Decoders
 from fairquant_core.export.onnx_tensors import insert_before, used_names
 from fairquant_core.export.onnx_whole import WholeLayer
-from fairquant_core.models.rounded_inputs import InputRange
+from fairquant_core.models.rounded_inputs import TOP, InputRange
 
 POOLS = ("MaxPool", "AveragePool")
+
+ROUNDING = 1e-6
+"""Of a scale to float32."""
 
 BIAS_LIMIT = 2.0**30
 """Largest bias in units of its scale: half of what 32 bits hold, the other half is left for the sum."""
@@ -38,18 +42,40 @@ def quantised_convolutions(
     }
 
 
+@dataclass(frozen=True)
+class Bend:
+    """A Relu or a Clip from zero upwards that alone reads a value. ``top`` is where it cuts off."""
+
+    node: NodeProto
+    top: float
+
+
+def bends(graph: GraphProto) -> dict[str, Bend]:
+    """The bends by the value that they read."""
+    used = used_names(graph)
+    limits = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Relu":
+            found[node.input[0]] = Bend(node, np.inf)
+        elif node.op_type == "Clip" and all(name in limits for name in node.input[1:]):
+            low, top = (float(numpy_helper.to_array(limits[name])) for name in node.input[1:])
+            if low == 0:
+                found[node.input[0]] = Bend(node, top)
+    return {name: bend for name, bend in found.items() if used[name] == 1}
+
+
 def rounded_values(graph: GraphProto, convolutions: Mapping[str, NodeProto]) -> dict[str, str]:
     """The values that are to be rounded, each with the value whose range it takes.
 
-    These are what convolutions read and make, after their Relu where one follows, sums of such values, and
-    what is pooled from them, which needs no range of its own.
+    These are what convolutions read and make, after the bend where one follows, sums of such values, and what is
+    pooled from them, which needs no range of its own.
     """
-    used = used_names(graph)
-    relus = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
+    bent = bends(graph)
 
     def result(node: NodeProto) -> str:
         value = node.output[0]
-        return relus[value] if value in relus and used[value] == 1 else value
+        return bent[value].node.output[0] if value in bent else value
 
     mine = {id(node) for node in convolutions.values()}
     values = {node.input[0]: node.input[0] for node in convolutions.values()}
@@ -61,6 +87,22 @@ def rounded_values(graph: GraphProto, convolutions: Mapping[str, NodeProto]) -> 
         elif node.op_type in POOLS and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
     return values
+
+
+def drop_bends(graph: GraphProto, ranges: Mapping[str, InputRange]) -> None:
+    """Take out the bends that rounding does too: codes from 0 to 255 end at zero and at the top of their range.
+
+    Otherwise a runtime that does not see this would leave the convolution before them in float32.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for name, bend in bends(graph).items():
+        (output,) = bend.node.output
+        own = ranges.get(output)
+        if own is None or own.zero_point or own.scale * TOP > bend.top * (1 + ROUNDING):
+            continue
+        if maker := makers.get(name):
+            maker.output[0] = output
+            graph.node.remove(bend.node)
 
 
 def write_convolution(

@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from fairquant_core.errors import ExportError
 from fairquant_core.export.onnx_convolutions import (
+    drop_bends,
     quantised_convolutions,
     round_values,
     rounded_values,
@@ -36,7 +37,9 @@ from fairquant_core.quantization.compressed import Compressed
 FIXED, PER_PICTURE = "fixed", "per picture"
 """How the ranges of activations are found."""
 
-NOTHING_TO_GAIN = "No layer of '{name}' can be multiplied as whole numbers: hand out the exact file alone."
+NOTHING_TO_GAIN = (
+    "No layer of '{name}' can be multiplied as whole numbers: hand out the exact file alone."
+)
 
 
 def export_int8(
@@ -115,10 +118,12 @@ def int8_model(
         )
         for layer, node in convolutions.items():
             ranges[values[node.input[0]]] = trained.get(layer, ranges[values[node.input[0]]])
+        own_ranges = {name: ranges[source] for name, source in values.items()}
+        drop_bends(graph, own_ranges)
         for layer, node in convolutions.items():
-            own = ranges[values[node.input[0]]]
+            own = own_ranges[node.input[0]]
             write_convolution(graph, node, layers.pop(layer), own, decoders, tensors)
-        round_values(graph, {name: ranges[source] for name, source in values.items()}, tensors)
+        round_values(graph, own_ranges, tensors)
     else:
         own_layers = {layer: layers.pop(layer) for layer in products}
         write_products(graph, products, own_layers, trained, decoders, tensors)

@@ -19,7 +19,7 @@ from torch import nn
 
 from fairquant_core.errors import ExportError
 from fairquant_core.export.decode import DOMAIN, DOMAIN_VERSION, OPSET
-from fairquant_core.export.onnx_tensors import close_tensors
+from fairquant_core.export.onnx_tensors import close_tensors, used_names
 from fairquant_core.models.rounded_inputs import _round_first_input
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, say
@@ -188,7 +188,11 @@ def _shorten_names(graph: onnx.GraphProto, kept: set[str]) -> None:
 
 
 def build_model(graph: onnx.GraphProto, functions: list[FunctionProto]) -> ModelProto:
-    """A model from a closed graph and the functions that it calls."""
+    """A model from a closed graph and the functions that it calls; constants that nothing reads are left out."""
+    used = used_names(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     opsets = [helper.make_opsetid("", OPSET)]
     if functions:
         opsets.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))

@@ -27,7 +27,7 @@ from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Stop
-from fairquant_core.quantization.layer_inputs import second_moment
+from fairquant_core.quantization.layer_inputs import row_shares, second_moment
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
 from fairquant_core.quantization.norms import averaging_norms
 from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
@@ -193,8 +193,10 @@ def fit_codes(quantizer: FakeQuantizer, weight: nn.Parameter, moment: Tensor) ->
 def channel_means(layer: nn.Module, out: Tensor, shares: Tensor) -> Tensor:
     """Mean output of every channel over all positions, images weighted.
 
-    Shapes: ``out`` (B, C, H, W) of a Conv2d or (B, ..., C) of a Linear, ``shares`` (B,) -> (C,).
+    Shapes: ``out`` (B, C, H, W) of a Conv2d or (B, ..., C) of a Linear, or several rows per image; ``shares`` (B,)
+    -> (C,).
     """
+    shares = row_shares(shares, len(out))
     if isinstance(layer, nn.Conv2d):
         return shares @ out.mean((2, 3))
     return shares @ out.reshape(len(out), -1, out.shape[-1]).mean(1)

@@ -65,12 +65,27 @@ def _padding(layer: nn.Conv2d, inputs: Tensor) -> list[int]:
     return padding
 
 
+def row_shares(shares: Tensor, rows: int) -> Tensor:
+    """How much each row of a layer's input counts, where networks cut images into windows or flatten tokens.
+
+    The rows of an image stand together and share what the image counts; where they cannot be told apart, all count
+    alike.
+
+    Shapes: ``shares`` (B,) -> (rows,), adding up to the same.
+    """
+    each, rest = divmod(rows, len(shares))
+    if rest:
+        return shares.sum().expand(rows) / rows
+    return shares.repeat_interleave(each) / each
+
+
 def second_moment(layer: nn.Module, inputs: Tensor, shares: Tensor) -> Tensor:
     """``H = sum_i share_i E_positions[x x^T]`` over the images of a batch.
 
-    Shapes: ``inputs`` as in :func:`input_columns`, ``shares`` (B,), how much each image counts; returns
-    (groups, K, K) float32.
+    Shapes: ``inputs`` as in :func:`input_columns`, or with several rows per image; ``shares`` (B,), how much each
+    image counts; returns (groups, K, K) float32.
     """
+    shares = row_shares(shares, len(inputs))
     total: Tensor | None = None
     for number, start in enumerate(range(0, len(inputs), CHUNK)):
         columns = input_columns(layer, inputs[start : start + CHUNK], number)

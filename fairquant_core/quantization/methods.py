@@ -266,6 +266,10 @@ def _teacher(job: Job) -> Classifier:
     """The full-precision classifier with norms that fit this cohort, as the student's will in the end."""
     teacher = job.classifier.copy()
     reestimate_norms(
-        teacher, job.data.images, job.data.positions("train"), seed=job.config.seed, cancel=job.cancel
+        teacher,
+        job.data.images,
+        job.data.positions("train"),
+        seed=job.config.seed,
+        cancel=job.cancel,
     )
     return teacher

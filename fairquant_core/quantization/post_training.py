@@ -15,7 +15,9 @@ from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.quantization.training import TrainingData
 
-UNREACHED = "No image reaches some layers ({count}, first '{layer}'): they are rounded to the nearest code"
+UNREACHED = (
+    "No image reaches some layers ({count}, first '{layer}'): they are rounded to the nearest code"
+)
 NO_IMAGES = (
     "Fewer than two training images: all weights are rounded to the nearest code, norms stay"
 )

@@ -74,6 +74,7 @@ class FakeServices:
         default_factory=lambda: job_view(JobKind.SALIENCY, run_id="run-1")
     )
     saliency_view: SaliencyView | None = None
+    saliency_asked: SaliencyChoice | None = None
     image_remarks: dict[str, list[NoteView]] = field(default_factory=dict)
     other_jobs: list[JobView] = field(default_factory=list)
     decided: list[DecisionView] = field(default_factory=list)
@@ -335,6 +336,9 @@ class FakeServices:
         if self.fail_with:
             raise FairQuantError(self.fail_with)
         return "job-saliency"
+
+    def last_saliency(self, run_id: str) -> SaliencyChoice | None:
+        return self.saliency_asked
 
     def saliency_job(self, run_id: str, choice: SaliencyChoice) -> JobView | None:
         return self.saliency_state

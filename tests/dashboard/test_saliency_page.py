@@ -49,6 +49,19 @@ def test_missing_maps_are_asked_for_with_the_choice(
     assert services.calls == [("request_saliency", ("run-1", wanted))]
 
 
+def test_the_page_opens_with_what_was_asked_for_last(
+    open_page: Open, services: FakeServices
+) -> None:
+    services.saliency_asked = SaliencyChoice("grad_cam", "class", "melanoma", ("gone",), 16)
+
+    app = open_page("saliency")
+
+    assert clean(app)
+    assert app.selectbox(key="saliency_method").value == "grad_cam"
+    assert app.selectbox(key="saliency_class").value == "melanoma"
+    assert app.selectbox(key="saliency_sample").value == 16
+
+
 def test_a_refused_request_says_why(open_page: Open, services: FakeServices) -> None:
     services.saliency_drawn, services.saliency_state = False, None
     services.fail_with = "Run run-2 belongs to another case."

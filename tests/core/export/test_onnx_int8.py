@@ -15,6 +15,7 @@ from torch import nn
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import ExportError
 from fairquant_core.export.onnx_check import reference_logits
+from fairquant_core.export.onnx_convolutions import drop_bends
 from fairquant_core.export.onnx_exact import exact_model, export_onnx
 from fairquant_core.export.onnx_file import read_onnx
 from fairquant_core.export.onnx_int8 import FIXED, PER_PICTURE, export_int8
@@ -189,3 +190,27 @@ def test_a_network_that_cannot_gain_is_a_named_error(tmp_path: Path) -> None:
     classifier = Classifier(Plain().eval(), "plain", CLASSES, Preprocessing(16))
     with pytest.raises(ExportError, match="hand out the exact file alone"):
         export_int8(compress_randomly(classifier), tmp_path / "fast.onnx", pictures(4, 16))
+
+
+@pytest.mark.parametrize(
+    ("own", "dropped"),
+    [
+        (InputRange(6 / 255, 0), True),
+        (InputRange(3 / 255, 0), True),
+        (InputRange(7 / 255, 0), False),
+        (InputRange(6 / 255, 9), False),
+    ],
+)
+def test_a_bend_goes_only_where_rounding_cuts_off_as_well(own: InputRange, dropped: bool) -> None:
+    """Rounding after the bend and rounding without it must give the same codes."""
+    graph = network_of("tiny", 16).graph()
+    (clip,) = (node for node in graph.node if node.op_type == "Clip")
+    drop_bends(graph, {clip.output[0]: own})
+    assert ("Clip" not in [node.op_type for node in graph.node]) == dropped
+    values = np.linspace(-9, 9, 1001)
+
+    def codes(of: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint(of / own.scale) + own.zero_point, 0, 255)
+
+    same = np.array_equal(codes(values), codes(values.clip(0, 6)))
+    assert same == dropped

@@ -187,14 +187,17 @@ def test_layers_never_called_are_rounded_to_the_nearest_and_named(classifier, da
     assert not np.array_equal(compress(student).codes["twice"], plain["twice"])
 
 
-def test_transformer(data) -> None:
+PLAIN = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+WINDOWS = {"depths": (2, 1), "embed_dim": 16, "num_heads": (2, 4), "window_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [("vit_tiny_patch16_224", PLAIN), ("swin_tiny_patch4_window7_224", WINDOWS)],
+)
+def test_transformer(data, architecture: str, arguments: dict) -> None:
     torch.manual_seed(0)
-    classifier = create(
-        "vit_tiny_patch16_224",
-        ("a", "b", "c"),
-        size=32,
-        model_arguments={"depth": 2, "embed_dim": 48, "num_heads": 3},
-    )
+    classifier = create(architecture, ("a", "b", "c"), size=32, model_arguments=arguments)
     images = np.repeat(np.repeat(data.images, 2, axis=1), 2, axis=2)
     student, plain = classifier.copy(), nearest(classifier)
     attach(student.model, uniform_widths(student, 3))

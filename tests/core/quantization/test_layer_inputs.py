@@ -7,7 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from fairquant_core.quantization.layer_inputs import input_columns, second_moment
+from fairquant_core.quantization.layer_inputs import input_columns, row_shares, second_moment
 
 LAYERS = {
     "plain": nn.Conv2d(6, 8, 3, padding=1),
@@ -70,3 +70,18 @@ def test_moment_is_the_weighted_mean_of_outer_products() -> None:
     torch.testing.assert_close(
         second_moment(layer, inputs, shares).double(), expected, rtol=1e-4, atol=1e-5
     )
+
+
+def test_rows_of_an_image_share_what_it_counts() -> None:
+    shares = torch.tensor([0.75, 0.25])
+    assert row_shares(shares, 2).tolist() == [0.75, 0.25]
+    assert row_shares(shares, 4).tolist() == [0.375, 0.375, 0.125, 0.125]
+    torch.testing.assert_close(row_shares(shares, 5), torch.full((5,), 0.2))
+
+
+def test_windows_of_an_image_count_as_the_image() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 4)
+    images, shares = torch.randn(3, 2, 5, 4), torch.tensor([0.5, 0.3, 0.2])
+    whole = second_moment(layer, images, shares)
+    torch.testing.assert_close(second_moment(layer, images.flatten(0, 1), shares), whole)

@@ -205,7 +205,7 @@ def test_a_map_without_pruning_says_what_to_do(
     old = replace(maps[1], menu=maps[1].menu[1:], damage=maps[1].damage[:, :, 1:])
     monkeypatch.setattr(services._budget, "_load", lambda artefact: (maps[0], old))
     with pytest.raises(FairQuantError, match="measured without pruning"):
-        services.plan_preview(ready_case, 4.0)
+        services.plan_preview(ready_case, 2.2)
     kept = services.plan_preview(ready_case, 4.0, wishes={"menu": [2, 3, 4, 5, 6, 7, 8]})
     assert kept is not None
     assert kept.plan.widths["conv"].min() >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ def test_flips_are_shown_first_and_groups_are_judged_on_the_sample(
     run_id: str, services: Services, tmp_path: Path
 ) -> None:
     assert services.saliency(run_id, GRAD_CAM) is None
+    assert services.last_saliency(run_id) is None
     job_id = services.request_saliency(run_id, GRAD_CAM)
     assert services.request_saliency(run_id, GRAD_CAM) == job_id
     finish_saliency(services, job_id, tmp_path)
@@ -76,6 +78,7 @@ def test_other_candidates_stand_beside_in_any_order(
     others = tuple(finished(ready_case, services, tmp_path, bits=bits) for bits in (4.0, 5.0))
     choice = SaliencyChoice("grad_cam", others=others)
     job_id = services.request_saliency(run_id, choice)
+    assert services.last_saliency(run_id) == replace(choice, others=tuple(sorted(others)))
     turned = SaliencyChoice("grad_cam", others=(*others[::-1], run_id))
     assert services.request_saliency(run_id, turned) == job_id
     finish_saliency(services, job_id, tmp_path)
