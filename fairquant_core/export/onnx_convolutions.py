@@ -1,6 +1,6 @@
 """Convolutions of whole numbers: QuantizeLinear and DequantizeLinear where runtimes look for them.
 
-A runtime that knows the pattern ``DequantizeLinear -> Conv -> (Relu) -> QuantizeLinear`` computes it with whole
+A runtime that knows the pattern ``DequantizeLinear -> Conv -> QuantizeLinear`` computes it with whole
 numbers; one that does not gets the same numbers in float32.
 """
 

@@ -226,7 +226,8 @@ def _packed(
 
 def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | None) -> Outcome:
     student = _attached(job, widths)
-    if job.config.card.rounding == "compensated":
+    resumed = job.checkpoint is not None and job.checkpoint.exists()
+    if job.config.card.rounding == "compensated" and not resumed:
         compensate_rounding(job, student)
     # Ranges of full precision: those of the weights as they are rounded before training mean little.
     _round_activations(job, student, job.classifier)

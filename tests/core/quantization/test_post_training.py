@@ -143,3 +143,22 @@ def test_the_usual_way_leaves_norms_and_biases_alone(job: Job, method: str) -> N
         scales = outcome.compressed.scales["stem"] * 7
         largest = before["stem.weight"].abs().amax((1, 2, 3)).numpy()
         np.testing.assert_allclose(scales, largest, rtol=1e-6)
+
+
+def test_a_run_that_goes_on_does_not_round_again(job: Job, tmp_path) -> None:
+    config = RunConfig(method="baq", bits=3.0, epochs=2, batch_size=16)
+    whole = replace(job, config=config, checkpoint=tmp_path / "whole.pt")
+    told: list[Progress] = []
+    stopped = replace(
+        whole,
+        checkpoint=tmp_path / "stopped.pt",
+        report=told.append,
+        cancel=lambda: (tmp_path / "stopped.pt").exists(),
+    )
+    with pytest.raises(Cancelled):
+        run_method(stopped)
+    assert told[0].stage == "rounding"
+    told.clear()
+    outcome = run_method(replace(stopped, cancel=None))
+    assert {progress.stage for progress in told} == {"training"}
+    assert outcome.classifier.fingerprint == fingerprint(whole)
