@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -13,6 +14,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from dashboard.components import header, sidebar, state  # noqa: E402
+from dashboard.components.page import PageEnd  # noqa: E402
 
 st.set_page_config(
     page_title="FairQuant Audit",
@@ -79,10 +81,17 @@ sections = {
             icon=":material/verified_user:",
             help="A person decides; only an approved candidate leaves.",
         ),
+        st.Page(
+            "app_pages/report.py",
+            title="Report",
+            icon=":material/description:",
+            help="What the ethics board reads: report, label and checklist.",
+        ),
     ],
 }
 page = st.navigation(sections, position="hidden")
 place = state.arrive()
 sidebar.draw(sections, place)
 header.strip(place)
-page.run()
+with suppress(PageEnd):
+    page.run()

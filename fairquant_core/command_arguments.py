@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fairquant_core import command_sweep
+from fairquant_core import command_sweep, command_verify
 from fairquant_core.quantization.catalogue import (
     FAIRNESS_TERMS,
     GRANULARITIES,
@@ -89,8 +89,7 @@ def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
         "--out", type=Path, help="predictions (.parquet or .csv) or the audit (.json)"
     )
 
-    checking = command("verify")
-    checking.add_argument("bundle", type=Path)
+    command_verify.add_arguments(command("verify"))
     return top
 
 

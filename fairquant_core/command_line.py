@@ -14,6 +14,7 @@ from typing import Any
 
 from fairquant_core.command_arguments import SPLITS, Handler, parser, run_config
 from fairquant_core.command_sweep import sweep
+from fairquant_core.command_verify import verify
 from fairquant_core.errors import FairQuantError
 from fairquant_core.progress import Progress
 
@@ -177,20 +178,6 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def verify(options: argparse.Namespace) -> int:
-    """Check a bundle: is every byte what it was when it was written?"""
-    from fairquant_core.export.bundle import verify_bundle
-
-    problems = verify_bundle(options.bundle)
-    for problem in problems:
-        print(f"PROBLEM  {problem}")
-    if problems:
-        print(f"{options.bundle} does NOT verify.")
-        return 1
-    print(f"{options.bundle} verifies: every file is there and unchanged.")
-    return 0
-
-
 def _cohort(options: argparse.Namespace, origin: dict[str, Any] | None = None) -> Any:
     """The cohort, split as it was when the model was made, if it is that cohort.
 
@@ -263,14 +250,14 @@ def _origin(path: Path) -> dict[str, Any]:
 def _model_file(path: Path, stack: ExitStack) -> Path:
     """The weights file that a path means: itself, a run's folder, or one inside a bundle."""
     from fairquant_core.errors import CheckpointError
-    from fairquant_core.export.bundle import verify_bundle
+    from fairquant_core.export.verification import tampering
     from fairquant_core.scoring import MODEL_FILE
 
     if path.is_dir():
         return path / MODEL_FILE
     if path.suffix.lower() != ".zip":
         return path
-    problems = verify_bundle(path)
+    problems = tampering(path)
     if problems:
         raise CheckpointError(f"{path} does not verify and is not scored: {problems[0]}")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

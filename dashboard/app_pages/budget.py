@@ -26,7 +26,7 @@ if curve is None:
     page.opening(QUESTION, "First the layers have to be measured: the bit plan is made from that.")
     if st.button("Measure the layers", type="primary", icon=":material/straighten:"):
         state.go("sensitivity")
-    st.stop()
+    page.end()
 
 asked = budget_controls.asked(case)
 preview, refusal = None, ""
@@ -40,7 +40,7 @@ if preview is None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         budget_controls.budget(case, curve, asked, None)
     budget_controls.wishes(case, asked)
-    st.stop()
+    page.end()
 
 bits = preview.requested_bits
 full_size = 1e6 * case.classifier.megabytes

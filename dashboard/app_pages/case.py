@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import cohort_sections, data, live, new_case, page, state, tables
+from dashboard.components import choices, cohort_sections, data, live, new_case, page, state, tables
 from dashboard.components.charts import cohort as charts
 from dashboard.components.sentences import case_sentence
 
@@ -12,7 +12,7 @@ QUESTION = "What are we judging, on whom?"
 
 if st.query_params.get("view") == state.NEW:
     new_case.form()
-    st.stop()
+    page.end()
 
 case = page.need_case(QUESTION)
 counts = data.cell_counts(case)
@@ -24,7 +24,7 @@ elif case.prepare_job:
 
 minimum = case.limits.minimum_images
 figure_slot = st.container()
-part = st.segmented_control(
+part = choices.segmented(
     "Photographs",
     ["audit", "train", "validation"],
     default="audit",
@@ -43,6 +43,9 @@ tables.twin(cells, "Images per class and group", "case_cells")
 
 cohort_sections.baseline(case)
 
+with tables.details("Limits, set before any run", "case_limits", ":material/gavel:") as is_open:
+    if is_open:
+        cohort_sections.limits(case)
 with tables.details("Example photographs", "case_examples", ":material/image:") as is_open:
     if is_open:
         cohort_sections.examples(case)

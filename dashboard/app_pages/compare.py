@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.components import (
+    choices,
     compare_sections,
     data,
     full_audit_sections,
@@ -14,7 +15,7 @@ from dashboard.components import (
     state,
     tables,
 )
-from dashboard.components.charts import comparison as charts
+from dashboard.components.charts import full_audit as charts
 from dashboard.components.sentences import compare_sentence
 
 QUESTION = "Does anyone lose?"
@@ -22,32 +23,40 @@ SHORT, FULL = "In short", "In full"
 
 case, run = page.need_finished_run(QUESTION)
 live.seen(run)
-scheme = compare_sections.chosen_scheme(case)
-view = data.comparison(run, scheme)
-own = view if scheme == case.scheme else data.comparison(run, case.scheme)
-page.opening(QUESTION, compare_sentence(own.verdicts, own.differences, case.limits.margin))
+own = data.comparison(run, case.scheme)
+page.opening(QUESTION, compare_sentence(own.verdicts, own.differences, case.limits))
 compare_sections.verdict_row(own.verdicts, own.differences)
 
-shown = ["overall", *(group for group in view.groups if group != "unknown")]
-models = compare_sections.in_order(view.models)
+scheme = compare_sections.chosen_scheme(case)
+measures = data.measures(run)
+shown = compare_sections.chosen_measure(case, measures)
+titles = data.comparable(run)
+others = {key: title for key, title in titles.items() if key not in own.models}
+beside = compare_sections.chosen_beside(others)
+rows = data.measure_rows(run, shown.title, scheme, beside)
+groups = [group for group in dict.fromkeys(rows["group"]) if group != "unknown"]
+models = [*compare_sections.in_order(own.models), *(others[one] for one in beside)]
 tables.chart(
-    charts.accuracy_dots(view.accuracy, shown, models),
+    charts.measure_dots(rows, groups, models, shown),
     "compare_dots",
-    charts.accuracy_alt(view.accuracy, shown),
+    charts.measure_alt(rows, groups, shown, data.FULL_PRECISION, data.CANDIDATE),
 )
-with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
-    reading = st.segmented_control(
+with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    reading = choices.segmented(
         "Read it", [SHORT, FULL], default=SHORT, required=True, key="compare_reading"
     )
     compare_sections.scheme_control(case)
-shares = {name: tables.share(f"{name} (%)") for name in ("accuracy", "low", "high")}
-accuracy = tables.in_percent(view.accuracy, list(shares))
-tables.twin(accuracy, "Accuracy per group and model", "compare_dots", shares)
+    compare_sections.measure_control(case, shown, measures)
+    compare_sections.beside_control(others, beside)
+compare_sections.measure_twin(rows, shown)
 
+pair = (data.FULL_PRECISION, data.CANDIDATE)
 if reading == FULL:
-    compare_sections.in_full(case, view)
+    st.subheader("What changed between two classifiers", anchor=False)
+    pair = compare_sections.pair_controls(run)
+    compare_sections.pair_in_full(case, run, pair, scheme, shown)
     full_audit_sections.in_full(run)
     group_question_sections.in_full(run)
-compare_sections.flips(case, view.flips)
+compare_sections.flips(case, run, pair, scheme)
 
 state.next_button("does it still look at the lesion?", "saliency")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import page, review_sections, state, tables
+from dashboard.components import export_sections, page, review_sections, state, tables
 from dashboard.components.sentences import review_sentence
 
 QUESTION = "May it leave?"
@@ -15,7 +15,7 @@ review = services.review(run.id)
 page.opening(QUESTION, review_sentence(review))
 
 review_sections.verdict_table(case, review)
-review_sections.sizes(case, run, services.audit(run.id))
+export_sections.check(case, run, services.audit(run.id))
 
 left, right = st.columns(2, gap="large")
 with left:

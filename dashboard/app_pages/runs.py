@@ -17,7 +17,7 @@ if run is None:
     if st.button("Choose a budget", type="primary", icon=":material/compress:"):
         state.go("budget")
     board_sections.several(case)
-    st.stop()
+    page.end()
 
 if run.state.active:
     state.services().ensure_worker()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.components import (
+    choices,
     data,
     live,
     page,
@@ -35,7 +36,7 @@ if view is None:
     else:
         live.job_panel(job, "saliency")
     st.caption(COMPLETENESS_NOTE)
-    st.stop()
+    page.end()
 
 live.seen(job)
 own = saliency_sections.of_candidate(view, view.candidates[0])
@@ -50,7 +51,7 @@ st.caption(COMPLETENESS_NOTE)
 
 st.subheader("How far the gaze moved, per group", anchor=False)
 saliency_sections.groups_chart(case, view, OVERLAP)
-reading = st.segmented_control(
+reading = choices.segmented(
     "Read it", [SHORT, FULL], default=SHORT, required=True, key="saliency_reading"
 )
 if reading == FULL:

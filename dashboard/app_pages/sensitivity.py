@@ -22,7 +22,7 @@ if maps is None:
         sensitivity_sections.start(case)
     else:
         live.job_panel(job, "sensitivity")
-    st.stop()
+    page.end()
 
 live.seen(job)
 measured, predicted = maps

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dashboard.backend.store import canonical, digest
+from dashboard.backend.store import digest
 from fairquant_core.errors import FairQuantError
-from fairquant_core.files import file_hash
+from fairquant_core.files import canonical, file_hash
 
 MANIFEST = "manifest.json"
 

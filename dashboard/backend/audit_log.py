@@ -7,7 +7,6 @@ for that a small file beside the database remembers the newest entry.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,36 +15,24 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dashboard.backend.schema import AuditEntry
-from dashboard.backend.store import Store, canonical, now
-from fairquant_core.files import atomic_path
+from dashboard.backend.store import Store, now
+from fairquant_core.export.decision_chain import (
+    CONTENT,
+    CUT_OFF,
+    FIRST,
+    HEAD_DIFFERS,
+    chain_problems,
+    entry_hash,
+)
+from fairquant_core.files import atomic_path, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIRST = "0" * 64
-COLUMNS = ("sequence", "time", "action", "person", "role", "subject", "details", "hash")
+COLUMNS = (*CONTENT, "hash")
 
-EDITED = "Entry {sequence} was edited: its content does not fit its hash."
-UNCHAINED = "Entry {sequence} does not follow the entry before it: one was removed, added or moved."
-MISSING = "Entry {sequence} is missing: the log jumps from {before} to {after}."
-CUT_OFF = "The last entries were removed: {written} were written, {found} are there."
-HEAD_DIFFERS = "Entry {sequence} is not the one that was written: the log was replaced."
 NO_HEAD = "The file {name} is missing: whether the last entries were removed cannot be told."
 BAD_HEAD = "The file {name} was changed: whether the last entries were removed cannot be told."
-
-
-def entry_hash(entry: AuditEntry) -> str:
-    """SHA-256 over the previous hash and the canonical JSON of the entry."""
-    content = {
-        "sequence": entry.sequence,
-        "time": entry.time,
-        "action": entry.action,
-        "person": entry.person,
-        "role": entry.role,
-        "subject": entry.subject,
-        "details": entry.details,
-    }
-    return hashlib.sha256((entry.previous + canonical(content)).encode("utf-8")).hexdigest()
 
 
 class AuditLog:
@@ -77,7 +64,7 @@ class AuditLog:
             details=canonical(details or {}),
             previous=last.hash if last else FIRST,
         )
-        entry.hash = entry_hash(entry)
+        entry.hash = entry_hash(_plain(entry))
         session.add(entry)
         session.flush()
         return entry
@@ -107,10 +94,7 @@ class AuditLog:
 
     def export(self) -> list[dict[str, Any]]:
         """The log as plain values, with the hashes that let anybody check it."""
-        return [
-            {**{name: getattr(entry, name) for name in COLUMNS}, "previous": entry.previous}
-            for entry in self.entries()
-        ]
+        return [_plain(entry) for entry in self.entries()]
 
     def problems(self) -> list[str]:
         """What is wrong with the log; [] if nothing is."""
@@ -118,18 +102,7 @@ class AuditLog:
         # missing.
         head = self._read_head()
         entries = self.entries()
-        found = []
-        previous, expected = FIRST, 1
-        for entry in entries:
-            if entry.sequence != expected:
-                found.append(
-                    MISSING.format(sequence=expected, before=expected - 1, after=entry.sequence)
-                )
-            if entry_hash(entry) != entry.hash:
-                found.append(EDITED.format(sequence=entry.sequence))
-            elif entry.previous != previous:
-                found.append(UNCHAINED.format(sequence=entry.sequence))
-            previous, expected = entry.hash, entry.sequence + 1
+        found = chain_problems([_plain(entry) for entry in entries])
         return found + self._head_problems(head, entries)
 
     def _read_head(self) -> str | None:
@@ -152,3 +125,7 @@ class AuditLog:
         if sequence in by_sequence and by_sequence[sequence].hash != written:
             return [HEAD_DIFFERS.format(sequence=sequence)]
         return []
+
+
+def _plain(entry: AuditEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in (*COLUMNS, "previous")}

@@ -70,6 +70,15 @@ class ClassifierFile:
         return cls(path, _description(path, text), parameters)
 
 
+def packed_fingerprint(path: Path) -> str:
+    """The fingerprint that a packed file of a run tells; raises CheckpointError when it tells none."""
+    text = _header(path)[0].get(METADATA_KEY, "{}")
+    try:
+        return str(json.loads(text)["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(BAD_DESCRIPTION.format(path=path, reason=repr(error))) from error
+
+
 def _header(path: Path) -> tuple[dict[str, str], int]:
     from safetensors import SafetensorError, safe_open
 

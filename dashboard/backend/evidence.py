@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.cases import COHORT_FOLDER
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.settings import Settings
+from dashboard.backend.store import digest
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.data.cohort import load_cohort
 from fairquant_core.errors import CohortError, FairQuantError
@@ -32,8 +34,17 @@ TITLES = {
     "plan": "the bit plan",
     "classifier": "the full-precision classifier",
     "cohort": "the cohort",
+    "split": "the split into training, validation and audit",
     "limits": "the limits",
+    "onnx": "the exported file",
+    "onnx check": "the check of the exported file",
+    "onnx audit": "the audit of the exported file",
+    "fast onnx": "the fast file",
+    "fast audit": "the audit of the fast file",
 }
+LATER = ("split", "onnx", "onnx check", "onnx audit", "fast onnx", "fast audit")
+"""What a decision need not have known: files that were exported after it, and sums that older versions did not take."""
+
 BOUND_FILES = {
     "model": MODEL_FILE,
     "predictions": PREDICTIONS_FILE,
@@ -46,23 +57,38 @@ MOST_KNOWN = 10_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """Hashes of everything a decision rests on, and the audit that was seen."""
+    """Hashes of everything a decision rests on, and the audits that were seen.
+
+    `fast_audit` is that of the fast file, {} where there is none.
+    """
 
     hashes: dict[str, str]
     audit: dict[str, Any]
+    fast_audit: dict[str, Any] = field(default_factory=dict)
 
 
 def changed_since(hashes: dict[str, str], earlier: dict[str, str]) -> list[str]:
     """Words for what is not what it was at an earlier decision."""
-    return [title for key, title in TITLES.items() if hashes.get(key) != earlier.get(key)]
+    bound = {key for key in TITLES if key in earlier or key not in LATER}
+    return [
+        title
+        for key, title in TITLES.items()
+        if key in bound and hashes.get(key) != earlier.get(key)
+    ]
 
 
 class EvidenceReader:
     """Reads the bytes as they are now; nothing is taken from what the store remembers of them."""
 
-    def __init__(self, settings: Settings, artefacts: Artefacts) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        artefacts: Artefacts,
+        exported: Callable[[Job], Mapping[str, Path]],
+    ) -> None:
         self._settings = settings
         self._artefacts = artefacts
+        self._exported = exported
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
 
@@ -77,7 +103,12 @@ class EvidenceReader:
             quickly.
         """
         hashes = self.hashes(run, case, fresh=fresh)
-        return Evidence(hashes, self._audit(self._folder(run) / AUDIT_FILE))
+        fast = self._exported(run).get("fast audit")
+        return Evidence(
+            hashes,
+            self._audit(self._folder(run) / AUDIT_FILE),
+            self._audit(fast) if fast else {},
+        )
 
     def hashes(self, run: Job, case: Case, *, fresh: bool) -> dict[str, str]:
         """Only the hashes, for lists."""
@@ -89,8 +120,10 @@ class EvidenceReader:
         if case.classifier_hash is not None:
             file = self._artefacts.root / case.classifier_hash[:2] / case.classifier_hash
             hashes["classifier"] = self._hash(file / case.classifier["file"], fresh)
-        hashes["cohort"] = self._cohort(case, fresh)
+        hashes |= self._cohort(case, fresh)
         hashes["limits"] = Limits.from_json(case.limits).fingerprint
+        for key, path in self._exported(run).items():
+            hashes[key] = self._hash(path, fresh)
         return hashes
 
     def _folder(self, run: Job) -> Path:
@@ -98,7 +131,8 @@ class EvidenceReader:
             raise FairQuantError("This run has no result yet, so there is nothing to review.")
         return self._artefacts.root / run.result_hash[:2] / run.result_hash
 
-    def _cohort(self, case: Case, fresh: bool) -> str:
+    def _cohort(self, case: Case, fresh: bool) -> dict[str, str]:
+        """Of the table with its images, and of the split alone."""
         folder = self._settings.case_folder(case.id) / COHORT_FOLDER
         try:
             key = "|".join(f"{path}:{_state(path)}" for path in sorted(folder.iterdir()))
@@ -107,11 +141,14 @@ class EvidenceReader:
             if known is None or fresh:
                 cohort = load_cohort(folder, check_images=fresh)
                 # A copy has no remembered hash: its fingerprint reads every image.
-                known = replace(cohort).fingerprint if fresh else cohort.fingerprint
+                whole = replace(cohort).fingerprint if fresh else cohort.fingerprint
+                rows = cohort.table[["id", "split"]].to_numpy().tolist()
+                known = f"{whole}:{digest(rows)}"
                 self._remember(key, known)
-            return known
+            whole, split = known.split(":")
         except (CohortError, OSError):
-            return GONE
+            return {"cohort": GONE, "split": GONE}
+        return {"cohort": whole, "split": split}
 
     def _hash(self, path: Path, fresh: bool) -> str:
         try:

@@ -8,6 +8,7 @@ A module that computes hands its functions to `main`:
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -35,6 +36,10 @@ DEFECT = (
 NO_MEMORY = (
     "The memory of this machine is not enough ({message}). Close other programs, or choose a "
     "smaller batch size, and resume."
+)
+NO_SPACE = (
+    "The disk of this machine is full, so the result could not be kept; nothing half-written was left. Free some "
+    "space and resume."
 )
 
 
@@ -113,6 +118,8 @@ def execute(
     except Exception as error:
         # Recorded and raised: the person sees a failed job at once, the log holds the traceback.
         message = DEFECT.format(kind=type(error).__name__, message=error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = NO_SPACE
         jobs.end(job_id, attempt, JobState.FAILED, message)
         raise
     if not finished:

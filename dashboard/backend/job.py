@@ -26,7 +26,9 @@ from dashboard.backend.evidence import (
     SENSITIVITY_FILE,
 )
 from dashboard.backend.execution import Outcome, Task, main
+from dashboard.backend.export_task import export
 from dashboard.backend.new_case import CLASSIFIER_FILE, hash_images
+from dashboard.backend.report_task import report
 from dashboard.backend.saliency_maps import GROUPS_FILE, SALIENCY_FILE
 from dashboard.backend.saliency_task import as_audited, chosen, read_pictures, targets
 from dashboard.backend.schema import Case
@@ -293,6 +295,8 @@ if __name__ == "__main__":
                 JobKind.SENSITIVITY: sensitivity,
                 JobKind.RUN: run,
                 JobKind.SALIENCY: saliency,
+                JobKind.EXPORT: export,
+                JobKind.REPORT: report,
             }
         )
     )

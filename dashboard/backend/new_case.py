@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.cases import COHORT_FOLDER, cohort_facts
 from dashboard.backend.classifier_file import ClassifierFile
@@ -24,6 +26,8 @@ from fairquant_core.data.table_columns import read_header
 from fairquant_core.errors import CheckpointError, ClassifierError, CohortError, FairQuantError
 
 CLASSIFIER_FILE = "classifier.safetensors"
+MOST_NAMED = 200
+"""Columns with more values are ids or file names, not diagnoses or groups."""
 
 NO_TITLE = "Title: give the case a name, so that others recognise it."
 TWO_GROUPS = (
@@ -90,7 +94,22 @@ def inspect_cohort(folder: Path) -> CohortInspection:
             f"{absent} of {len(frame)} image files were not found under {reading.root}."
         )
     values = {name: int(frame[name].nunique()) for name in columns if name in frame.columns}
-    return CohortInspection(columns, guess, tuple(warnings), values, len(frame))
+    distinct = {
+        name: tuple(sorted(set(frame[name].dropna().astype(str)) - {""}))
+        for name, count in values.items()
+        if count <= MOST_NAMED
+    }
+    return CohortInspection(columns, guess, tuple(warnings), values, len(frame), distinct)
+
+
+def groups_of(inspection: CohortInspection, column: str, scheme: str) -> list[str]:
+    """The groups that a column will have, as far as its values are known; for the form."""
+    values = pd.Series(inspection.distinct.get(column, ()), name=column, dtype=object)
+    try:
+        found = skin_tone.assign(values, scheme)
+    except CohortError:
+        return []  # the column cannot be grouped that way, which is said when the case is made
+    return [name for name in skin_tone.ordered(found, scheme) if name != skin_tone.UNKNOWN]
 
 
 class CaseMaker:

@@ -114,6 +114,8 @@ class Results:
                 metric=limits.metric,
                 positive=limits.positive,
                 order=order,
+                minimum_positives=limits.class_minimums[0],
+                minimum_negatives=limits.class_minimums[1],
             )
         return ComparisonView(
             accuracy=accuracy,

@@ -9,6 +9,8 @@ This is the only place that says yes to an export.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -49,9 +51,19 @@ ALLOWED: dict[ReviewState, tuple[DecisionKind, ...]] = {
     ReviewState.VOID: (DecisionKind.PROPOSE, DecisionKind.WITHDRAW),
 }
 
+ROLE_OF: dict[DecisionKind, str] = {
+    DecisionKind.PROPOSE: "auditor",
+    **dict.fromkeys(_JUDGE, "clinician"),
+}
+"""Who may decide what; both may withdraw."""
+
+LOG_ONLY = ("limits", "fast_verdict_seen")
+"""What an entry of the log says about a decision beyond the decision's own row."""
+
 NO_PERSON = "Name: say who you are; a decision without a name counts for nothing."
 NO_ROLE = "Role: choose one of {roles}."
 NO_DECISION = "Decision: {decision!r} does not exist; choose one of {known}."
+OTHER_ROLE = "Role: '{decision}' is for the {needed}; you said that you are the {role}."
 NOT_NOW = "This run is {state}; '{decision}' is not possible now. Possible: {allowed}."
 NOT_FINISHED = "This run is {state}; only a finished run can be reviewed."
 FOUR_EYES = (
@@ -88,13 +100,18 @@ class Reviews:
     """Recording decisions and answering whether a run may be exported."""
 
     def __init__(
-        self, store: Store, settings: Settings, artefacts: Artefacts, log: AuditLog
+        self,
+        store: Store,
+        settings: Settings,
+        artefacts: Artefacts,
+        log: AuditLog,
+        exported: Callable[[Job], Mapping[str, Path]],
     ) -> None:
         self._store = store
         self._settings = settings
         self._artefacts = artefacts
         self._log = log
-        self._evidence = EvidenceReader(settings, artefacts)
+        self._evidence = EvidenceReader(settings, artefacts, exported)
 
     def states(self, runs: list[Job], cases: dict[str, Case]) -> dict[str, ReviewState]:
         """State of every finished run, for lists; unchanged files are not read again."""
@@ -162,6 +179,9 @@ class Reviews:
             known = ", ".join(DecisionKind)
             raise FairQuantError(NO_DECISION.format(decision=decision, known=known))
         kind = DecisionKind(decision)
+        needed = ROLE_OF.get(kind, role)
+        if role != needed:
+            raise FairQuantError(OTHER_ROLE.format(decision=kind, needed=needed, role=role))
         reason = (override or "").strip()
         evidence = self._evidence.read(run, case, fresh=kind == DecisionKind.APPROVE)
         verdict = str(evidence.audit.get("verdict") or Verdict.INSUFFICIENT)
@@ -198,7 +218,11 @@ class Reviews:
                 run.id,
                 person=person.strip(),
                 role=role,
-                details=content,
+                details={
+                    **content,
+                    "limits": case.limits,
+                    "fast_verdict_seen": evidence.fast_audit.get("verdict"),
+                },
             )
             session.add(
                 Review(
@@ -297,7 +321,11 @@ def _says_the_same(entry: AuditEntry, decision: Review) -> bool:
     return (
         (entry.time, entry.person, entry.role) == (decision.time, decision.person, decision.role)
         and (entry.action, entry.subject) == (decision.decision, decision.run_id)
-        and all(getattr(decision, name, None) == value for name, value in said.items())
+        and all(
+            getattr(decision, name, None) == value
+            for name, value in said.items()
+            if name not in LOG_ONLY
+        )
     )
 
 

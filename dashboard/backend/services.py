@@ -10,20 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashboard.backend import budget, cases, demo_case, new_case, progress, runs, views
-from dashboard.backend.artefacts import Artefacts
-from dashboard.backend.audit_log import AuditLog
-from dashboard.backend.bundles import Bundles
-from dashboard.backend.jobs import Jobs, view
-from dashboard.backend.notes import Notes, image_subject
-from dashboard.backend.results import Results
-from dashboard.backend.reviews import Reviews
-from dashboard.backend.saliency_maps import SaliencyMaps
+from dashboard.backend import cases, demo_case, new_case, progress, runs, views
+from dashboard.backend.jobs import view
+from dashboard.backend.pairs import PairView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.service_review import ReviewServices
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store
-from dashboard.backend.supervision import Supervisor, reconcile
-from dashboard.backend.sweeps import Sweeps
+from dashboard.backend.supervision import reconcile
 from fairquant_core.errors import FairQuantError
 from fairquant_core.explain.catalogue import METHODS as SALIENCY_METHODS
 from fairquant_core.quantization.plan import BitPlan
@@ -42,7 +35,7 @@ def open_services(settings: Settings | None = None) -> Services:
     return Services(settings or Settings.from_environment())
 
 
-class Services:
+class Services(ReviewServices):
     """The application without its screen. Every error a person can cause is a `FairQuantError`.
 
     Attributes
@@ -53,26 +46,10 @@ class Services:
         Why the demo case could not be made; "" if it could, or if there are no demo files.
     """
 
-    settings: Settings
     start_problem: str
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._store = Store(settings)
-        self._artefacts = Artefacts(settings.artefacts)
-        self._jobs = Jobs(self._store, settings)
-        self._supervisor = Supervisor(self._store, settings)
-        self._log = AuditLog(self._store, settings.data_folder)
-        self._cases = cases.Cases(self._store, settings, self._artefacts)
-        self._maker = new_case.CaseMaker(self._store, settings, self._artefacts, self._jobs)
-        self._reviews = Reviews(self._store, settings, self._artefacts, self._log)
-        self._runs = runs.Runs(self._jobs, self._cases, self._artefacts, self._reviews)
-        self._budget = budget.Budget(self._jobs, self._cases, self._artefacts)
-        self._results = Results(self._jobs, self._cases, self._artefacts)
-        self._sweeps = Sweeps(self._runs, self._results)
-        self._saliency = SaliencyMaps(self._jobs, self._cases, self._artefacts, self._results)
-        self._bundles = Bundles(settings, self._artefacts, self._reviews, self._log)
-        self._notes = Notes(self._store)
+        super().__init__(settings)
         self.start_problem = ""
         try:
             demo_case.seed_demo(self._store, settings, self._artefacts)
@@ -157,6 +134,10 @@ class Services:
     def inspect_cohort(self, folder: Path) -> views.CohortInspection:
         """Columns, a guess and warnings for the new-case form, without decoding images."""
         return new_case.inspect_cohort(folder)
+
+    def groups_of(self, inspection: views.CohortInspection, column: str, scheme: str) -> list[str]:
+        """The groups that a column of an inspected folder will have; for the new-case form."""
+        return new_case.groups_of(inspection, column, scheme)
 
     def cohort_table(self, case_id: str) -> pd.DataFrame:
         """The cohort table with one more column "group" in the case's scheme."""
@@ -289,6 +270,24 @@ class Services:
         """Accuracy per model and group, differences, flips and verdicts on the audit split."""
         return self._results.comparison(run_id, scheme)
 
+    def comparable(self, run_id: str) -> dict[str, str]:
+        """Key -> title: the classifiers of a finished run, then other finished runs of the case."""
+        return self._pairs.choices(run_id)
+
+    def measures(self, run_id: str) -> list[dict[str, Any]]:
+        """What the classifiers of a run can be compared by, as "measures" in audit.json."""
+        return self._pairs.measures(run_id)
+
+    def measure_rows(
+        self, run_id: str, measure: str, scheme: str | None = None, others: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """[model, group, n, value, low, high, ...] of one measure; `others` are further runs."""
+        return self._pairs.measure_rows(run_id, measure, scheme, others)
+
+    def pair(self, run_id: str, before: str, after: str, scheme: str | None = None) -> PairView:
+        """What changed between any two of `comparable`, every measure per group."""
+        return self._pairs.pair(run_id, before, after, scheme)
+
     def request_saliency(self, run_id: str, choice: SaliencyChoice) -> str:
         """Queue saliency maps of a sample per group and of flips; the same choice, the same job."""
         return self._saliency.request(run_id, choice)
@@ -309,64 +308,3 @@ class Services:
     def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps, or None."""
         return self._saliency.view(run_id, choice)
-
-    # review and export ------------------------------------------------------------------------
-    def review(self, run_id: str) -> views.ReviewView:
-        """State, verdicts, decisions, hashes and whether the run may be exported."""
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        return self._reviews.view(run, self._cases.row(run.case_id))
-
-    def decide(
-        self,
-        run_id: str,
-        person: str,
-        role: str,
-        decision: str,
-        comment: str = "",
-        override: str | None = None,
-    ) -> views.ReviewView:
-        """Record a decision ("propose", "approve", "reject", "request changes", "withdraw").
-
-        Raises FairQuantError when the state, the four-eyes rule or a missing override forbids it.
-        """
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        case = self._cases.row(run.case_id)
-        self._reviews.decide(
-            run,
-            case,
-            person=person,
-            role=role,
-            decision=decision,
-            comment=comment,
-            override=override,
-        )
-        return self._reviews.view(run, case)
-
-    def export(self, run_id: str, person: str = "") -> Path:
-        """Path of the bundle (zip) of an approved run. Raises NotApproved with the reason."""
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        return self._bundles.export(run, self._cases.row(run.case_id), person)
-
-    def audit_log(self) -> pd.DataFrame:
-        """[sequence, time, action, person, role, subject, details, hash], oldest first."""
-        return self._log.frame()
-
-    def verify_log(self) -> list[str]:
-        """Problems found in the hash chain: edited, missing or reordered entries; [] if none."""
-        return self._log.problems()
-
-    def add_note(self, subject: str, person: str, text: str) -> None:
-        """Leave a remark on a case or run id."""
-        self._notes.add(subject, person, text)
-
-    def notes(self, subject: str) -> list[views.NoteView]:
-        """Remarks on a case or run id, oldest first."""
-        return self._notes.about(subject)
-
-    def add_image_note(self, run_id: str, image_id: str, person: str, text: str) -> None:
-        """Leave a remark on an image of a run."""
-        self._notes.add(image_subject(run_id, image_id), person, text)
-
-    def image_notes(self, run_id: str, image_ids: Sequence[str]) -> dict[str, list[views.NoteView]]:
-        """Remarks on images of a run, oldest first, by image."""
-        return self._notes.on_images(run_id, image_ids)

@@ -101,6 +101,11 @@ class Settings:
         """Bundles of approved runs."""
         return self.data_folder / "exports"
 
+    @property
+    def keys(self) -> Path:
+        """The key that bundles are signed with; made on first use, never handed out."""
+        return self.data_folder / "keys"
+
     def work(self, job_id: str) -> Path:
         """Folder a job writes into while it runs; holds its checkpoint."""
         return self.data_folder / "work" / job_id

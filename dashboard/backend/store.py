@@ -8,7 +8,6 @@ otherwise fail under SQLite instead of waiting.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from dashboard.backend.schema import SCHEMA_VERSION, SQLITE_TRIGGERS, Base, Meta
 from dashboard.backend.settings import Settings
 from fairquant_core.errors import FairQuantError
+from fairquant_core.files import canonical
 
 BUSY_MILLISECONDS = 15_000
 _WRITES = "fairquant_writes"
@@ -30,17 +30,6 @@ _WRITES = "fairquant_writes"
 def now() -> str:
     """The present moment as the store writes it: UTC, milliseconds, "Z"."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values: sorted keys, no spaces, no NaN.
-
-    >>> canonical({"b": 1, "a": [1.5, "x"]})
-    '{"a":[1.5,"x"],"b":1}'
-    """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
 
 
 def digest(value: Any) -> str:

@@ -46,6 +46,8 @@ class JobKind(StrEnum):
     SENSITIVITY = "sensitivity"
     RUN = "run"
     SALIENCY = "saliency"
+    EXPORT = "export"
+    REPORT = "report"
 
 
 class ReviewState(StrEnum):
@@ -143,7 +145,7 @@ class JobView:
     started_by: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
     run_id: str | None = None
-    """The run that a saliency job is about."""
+    """The run that a job of another kind is about (saliency, export, report)."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ class CohortInspection:
 
     `guess` has the keys "adapter", "name", "label_column", "group_columns" (column -> source),
     "group_column" (the first of them or ""), "scheme" and "classes"; `values` counts the distinct
-    values per column; `images` is the number of rows.
+    values per column, `distinct` names them where they are few; `images` is the number of rows.
     """
 
     columns: tuple[str, ...]
@@ -224,6 +226,7 @@ class CohortInspection:
     warnings: tuple[str, ...]
     values: dict[str, int] = field(default_factory=dict)
     images: int = 0
+    distinct: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

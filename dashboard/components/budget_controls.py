@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.backend.views import CaseView
-from dashboard.components import data, tables
+from dashboard.components import choices, data, tables
 from dashboard.components.glossary import tip
 from dashboard.components.words import capital, counted, joined
 from fairquant_core.quantization.catalogue import (
@@ -120,7 +120,7 @@ def budget(case: CaseView, curve: pd.DataFrame, now: Asked, megabytes: float | N
     curve : predicted cost of every budget; its sizes are the ends of the slider.
     megabytes : size of the present plan, where the slider of sizes starts; None if there is no plan.
     """
-    st.segmented_control(
+    choices.segmented(
         "Budget as",
         list(UNITS),
         format_func=lambda unit: UNITS[unit],
@@ -243,7 +243,9 @@ def _menu(measured: tuple[int, ...], now: Asked) -> None:
         "Bits that a channel may get",
         options,
         selection_mode="multi",
-        format_func=lambda width: "0: left out (pruning)" if width == PRUNED else str(width),
+        format_func=choices.readable(
+            lambda width: "0: left out (pruning)" if width == PRUNED else str(width)
+        ),
         key=key,
         help="Fewer widths are simpler for the program that runs the file. 0 leaves whole channels out, which "
         f"only budgets below {PRUNING_BELOW:g} bits need.",

@@ -18,6 +18,8 @@ PAGE_OF_KIND = {
     JobKind.SENSITIVITY: "sensitivity",
     JobKind.RUN: "runs",
     JobKind.SALIENCY: "saliency",
+    JobKind.EXPORT: "review",
+    JobKind.REPORT: "report",
 }
 
 

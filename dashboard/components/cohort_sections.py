@@ -8,7 +8,8 @@ import streamlit as st
 from dashboard.backend.views import CaseView
 from dashboard.components import data, tables
 from dashboard.components.charts import cohort as charts
-from dashboard.components.words import counted, escaped, interval, percent
+from dashboard.components.limit_words import limits_paragraph
+from dashboard.components.words import counted, escaped, interval, percent, when
 from fairquant_core.errors import FairQuantError
 
 EXAMPLES_PER_GROUP = 6
@@ -78,6 +79,13 @@ def splits(case: CaseView, counts: pd.DataFrame) -> None:
         border="horizontal",
         alt="Classifier and licence",
     )
+
+
+def limits(case: CaseView) -> None:
+    """Everything that was agreed before any run, with its hash."""
+    st.markdown(escaped(limits_paragraph(case.limits)))
+    tables.hashes({"limits": case.limits.fingerprint})
+    st.caption(f"Set on {when(case.created)}; every run and every decision names this hash.")
 
 
 def examples(case: CaseView) -> None:

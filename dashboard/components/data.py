@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from dashboard.backend.pairs import PairView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from dashboard.backend.views import (
     BoardView,
@@ -135,6 +136,58 @@ def comparison(run: RunView, scheme: str | None = None) -> ComparisonView:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _comparison(run_id: str, result_hash: str | None, scheme: str | None) -> ComparisonView:
     return state.services().comparison(run_id, scheme)
+
+
+def comparable(run: RunView) -> dict[str, str]:
+    """Key -> title: the classifiers of this run, then the candidates of other finished runs."""
+    return _comparable(run.id, tuple((one.id, one.result_hash) for one in state.current().runs))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _comparable(run_id: str, runs: tuple[tuple[str, str | None], ...]) -> dict[str, str]:
+    return state.services().comparable(run_id)
+
+
+def measures(run: RunView) -> list[dict[str, Any]]:
+    """What can be compared, as "measures" of audit.json."""
+    return _measures(run.id, run.result_hash)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _measures(run_id: str, result_hash: str | None) -> list[dict[str, Any]]:
+    return state.services().measures(run_id)
+
+
+def measure_rows(
+    run: RunView, measure: str, scheme: str, others: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """[model, group, n, value, low, high, ...] of one measure."""
+    return _measure_rows(run.id, _hashes((run.id, *others)), measure, scheme, others)
+
+
+@st.cache_data(max_entries=64, show_spinner="Counting …")
+def _measure_rows(
+    run_id: str, hashes: tuple[str | None, ...], measure: str, scheme: str, others: tuple[str, ...]
+) -> pd.DataFrame:
+    return state.services().measure_rows(run_id, measure, scheme, others)
+
+
+def pair(run: RunView, before: str, after: str, scheme: str) -> PairView:
+    """What changed from one classifier to another."""
+    return _pair(run.id, _hashes((run.id, before, after)), before, after, scheme)
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing …")
+def _pair(
+    run_id: str, hashes: tuple[str | None, ...], before: str, after: str, scheme: str
+) -> PairView:
+    return state.services().pair(run_id, before, after, scheme)
+
+
+def _hashes(ids: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Fingerprints of the results of those that are runs."""
+    found = {run.id: run.result_hash for run in state.current().runs}
+    return tuple(found.get(one) for one in ids)
 
 
 def board(case: CaseView, runs: tuple[RunView, ...]) -> BoardView | None:

@@ -10,26 +10,18 @@ import streamlit as st
 from dashboard.backend.views import RunView
 from dashboard.components import state, tables
 from dashboard.components.charts import full_audit as charts
-from dashboard.components.words import capital, escaped
+from dashboard.components.tables import COUNTS, NOT_ESTIMABLE, notes, plain
+from dashboard.components.words import capital, escaped, joined
 
 NEW_KEYS = ("measures", "metrics", "questions")
 AUDITED_EARLIER = (
     "This run was audited before every measure, gap and group question was kept; start it again to "
     "see them here."
 )
-NOT_ESTIMABLE = "not estimable"
-IN_PERCENT = ("accuracy", "balanced accuracy", "ece", "sensitivity", "specificity", "ppv", "npv")
-"""Metrics that a person reads in per cent; the others are shown as they are."""
-
 CRITERIA = {
     "equal opportunity": "found when it is there (equal opportunity)",
     "equalised odds": "found when there, not called when absent (equalised odds)",
     "demographic parity": "called equally often (demographic parity)",
-}
-COUNTS = {
-    "n": st.column_config.NumberColumn("Images", help="Photographs that enter the figure."),
-    "n_positive": st.column_config.NumberColumn("n+", help="Photographs of the group with it."),
-    "n_negative": st.column_config.NumberColumn("n−", help="Photographs of the group without it."),
 }
 NOTE = {"note": st.column_config.TextColumn("Note", width="medium")}
 
@@ -59,6 +51,12 @@ def in_full(run: RunView) -> None:
     for label, key, icon, draw in (
         ("Every measure per group", "full_measures", ":material/straighten:", _measures),
         ("Gaps between groups and fairness", "full_gaps", ":material/balance:", _gaps),
+        (
+            "From which probability would one act?",
+            "full_thresholds",
+            ":material/tune:",
+            _thresholds,
+        ),
         ("Is it as sure as it should be?", "full_calibration", ":material/speed:", _calibration),
         ("What is taken for what?", "full_confusion", ":material/grid_on:", _confusion),
     ):
@@ -94,52 +92,12 @@ def rows_of(audit: dict[str, Any], part: str) -> pd.DataFrame:
     return frame[["model", *(name for name in frame.columns if name != "model")]]
 
 
-def notes(frame: pd.DataFrame) -> list[str]:
-    """Why a row is not estimable; "" where it is."""
-    return [
-        "" if fine else f"{NOT_ESTIMABLE}: {why}" if why else NOT_ESTIMABLE
-        for fine, why in zip(frame["estimable"], frame["reason"], strict=True)
-    ]
-
-
 def _measures(audit: dict[str, Any]) -> None:
-    kinds = {kind["measure"]: kind for kind in audit["measures"]}
-    chosen = st.selectbox("Measure", list(kinds), key="full_measure", width=420)
-    kind = kinds[chosen]
-    in_percent = kind["metric"] in IN_PERCENT
-    better = "Higher is better." if kind["higher_is_better"] else "Lower is better."
-    st.caption(escaped(f"{kind['meaning']} {better} Interval: {kind['interval']}."))
     every = rows_of(audit, "by_group")
-    rows = every[every["measure"] == chosen]
-    groups = list(dict.fromkeys(rows["group"]))
-    tables.chart(
-        charts.measure_dots(rows, groups, models(audit), chosen, in_percent),
-        "full_measure_dots",
-        charts.measure_alt(rows, groups, chosen, models(audit)[-1], in_percent),
-    )
-    columns = ["group", "model", *COUNTS, "value", "low", "high", "note"]
-    shown = rows.sort_values("group", key=lambda names: names.map(groups.index), kind="stable")
-    shown = shown[columns]
-    figure = tables.share if in_percent else plain
-    if in_percent:
-        shown = tables.in_percent(shown, ["value", "low", "high"])
-    tables.table(
-        shown,
-        f"{capital(chosen)} per group",
-        "full_measure",
-        COUNTS
-        | {"group": "Group", "model": "Model", "value": figure("Value")}
-        | {"low": figure("95 % from"), "high": figure("95 % to")}
-        | NOTE,
-    )
-    _every_measure(every)
-
-
-def _every_measure(every: pd.DataFrame) -> None:
     left_out = int((~every["estimable"]).sum())
-    st.markdown("**All measures in one table**")
     st.caption(
-        f"As fractions: 0.25 is 25 %. {left_out} of {len(every)} figures are {NOT_ESTIMABLE}."
+        f"As fractions: 0.25 is 25 %. {left_out} of {len(every)} figures are {NOT_ESTIMABLE}. One "
+        "measure as a figure: choose it above, at “Measure”."
     )
     columns = ["measure", "group", "model", *COUNTS, "classes_estimable", "value", "low", "high"]
     tables.table(
@@ -153,6 +111,51 @@ def _every_measure(every: pd.DataFrame) -> None:
             "low": plain("95 % from"),
             "high": plain("95 % to"),
         }
+        | NOTE,
+    )
+    kinds = pd.DataFrame(audit["measures"])
+    tables.twin(
+        kinds[["measure", "meaning", "interval"]],
+        "What the measures mean",
+        "full_meanings",
+        {"measure": "Measure", "meaning": "Meaning", "interval": "Its interval"},
+        "What the measures mean",
+    )
+
+
+def _thresholds(audit: dict[str, Any]) -> None:
+    kinds = {kind["measure"]: kind for kind in audit["measures"]}
+    every = rows_of(audit, "by_group")
+    every["threshold"] = every["measure"].map(lambda name: kinds[name]["threshold"])
+    every = every.dropna(subset=["threshold"])
+    if every.empty:
+        st.caption("The case names no condition that must not be missed, so there is no threshold.")
+        return
+    about = escaped(joined(kinds[every["measure"].iloc[0]]["classes"], "or"))
+    group = st.selectbox(
+        "Group", list(dict.fromkeys(every["group"])), key="full_threshold_group", width=300
+    )
+    rows = every[every["group"] == group]
+    st.caption(
+        f"Who acts at 10 % accepts nine needless treatments for one {about} found. Net benefit: "
+        "those found per photograph, less the needless treatments weighted that way. A classifier is "
+        "of use where it lies above both “treat nobody” and “treat everybody”."
+    )
+    tables.chart(
+        charts.decision_curve(rows, models(audit)),
+        "full_decision",
+        charts.decision_alt(rows, str(group), models(audit)),
+    )
+    figures = ["value", "low", "high"]
+    tables.table(
+        tables.in_percent(
+            rows[["threshold", "model", *COUNTS, *figures, "note"]], ["threshold"]
+        ).sort_values(["threshold", "model"]),
+        f"Net benefit {group}",
+        "full_decision",
+        COUNTS
+        | {"threshold": tables.share("Acts from"), "model": "Model", "value": plain("Net benefit")}
+        | {"low": plain("95 % from"), "high": plain("95 % to")}
         | NOTE,
     )
 
@@ -211,6 +214,34 @@ def _gaps(audit: dict[str, Any]) -> None:
         | {"gap_low": plain("Gap from"), "gap_high": plain("Gap to")}
         | {"gap_by_chance": plain("Gap by chance"), "macro": plain("Macro mean")}
         | {"macro_low": plain("Mean from"), "macro_high": plain("Mean to")}
+        | NOTE,
+    )
+    _classes(audit)
+
+
+def _classes(audit: dict[str, Any]) -> None:
+    """The gaps class by class: which diagnosis one group is recognised in and another is not."""
+    st.markdown("**The gaps, condition by condition**")
+    st.caption(
+        "Largest differences between groups, as fractions: in how often the condition is found when "
+        "it is there, called when it is not, and called at all."
+    )
+    rows = rows_of(audit, "fairness_by_class")
+    gaps = ["tpr_gap", "fpr_gap", "called_gap"]
+    tables.table(
+        rows[["class", "model", *gaps, "tpr_groups", "fpr_groups", "note"]],
+        "Gaps per condition",
+        "full_classes",
+        {"class": "Condition", "model": "Model", "tpr_gap": plain("Gap, found")}
+        | {"fpr_gap": plain("Gap, false alarm"), "called_gap": plain("Gap, called")}
+        | {
+            "tpr_groups": st.column_config.NumberColumn(
+                "Groups with it", help="Groups in which “found” can be estimated."
+            ),
+            "fpr_groups": st.column_config.NumberColumn(
+                "Groups without it", help="Groups in which “false alarm” can be estimated."
+            ),
+        }
         | NOTE,
     )
 
@@ -273,8 +304,3 @@ def _confusion(audit: dict[str, Any]) -> None:
     tables.table(
         frame, f"Confusion {group}", "full_confusion", {"truth": "Truth", "answer": "Answer"}
     )
-
-
-def plain(label: str, tip: str | None = None) -> Any:
-    """Column of figures that are not percentages."""
-    return tables.number(label, 3, tip)

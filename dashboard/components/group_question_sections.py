@@ -11,15 +11,10 @@ from dashboard.backend.views import RunView
 from dashboard.components import chips, tables
 from dashboard.components.charts import comparison
 from dashboard.components.charts import full_audit as charts
-from dashboard.components.full_audit_sections import (
-    NOT_ESTIMABLE,
-    NOTE,
-    complete,
-    models,
-    notes,
-    of_run,
-    plain,
-)
+from dashboard.components.compare_sections import difference_table
+from dashboard.components.full_audit_sections import NOTE, complete, models, of_run
+from dashboard.components.limit_words import Shown
+from dashboard.components.tables import NOT_ESTIMABLE, plain
 from dashboard.components.words import (
     SCHEME_TITLES,
     counted,
@@ -28,6 +23,7 @@ from dashboard.components.words import (
     joined,
     percent,
 )
+from fairquant_core.audit.limits import Limits
 
 AGREEMENT = {
     "exact": "Same answer",
@@ -75,34 +71,16 @@ def _answer(audit: dict[str, Any], answers: dict[str, dict[str, Any]]) -> None:
     differences = pd.DataFrame(answer["differences"])
     verdicts = pd.DataFrame(answer["verdicts"])[["group", "verdict"]]
     differences = differences.merge(verdicts, on="group", how="left")
-    differences["note"] = notes(differences)
-    margin = float(audit["limits"]["margin"])
-    figure = comparison.difference_dots(differences, ["overall", *answer["groups"]], margin)
-    metric = str(audit["limits"]["metric"])
-    figure.update_xaxes(title_text=f"change of {metric} in points (left = worse)")
-    tables.chart(figure, "full_question_dots", comparison.difference_alt(differences, margin))
-    fractions = ["before", "after", "difference", "low", "high"]
-    tables.table(
-        tables.in_percent(
-            differences[["group", "n", *fractions, "p_value", "p_holm", "verdict", "note"]],
-            fractions,
+    limits = Limits.from_json(audit["limits"])
+    shown = Shown(limits.measure.title, limits.metric)
+    tables.chart(
+        comparison.difference_dots(
+            differences, ["overall", *answer["groups"]], shown, limits.margin
         ),
-        f"Change per group {chosen}",
-        "full_question",
-        {
-            "group": "Group",
-            "n": "Images",
-            "before": tables.share("Before"),
-            "after": tables.share("After"),
-            "difference": tables.number("Change (points)", 1),
-            "low": tables.number("95 % from", 1),
-            "high": tables.number("95 % to", 1),
-            "p_value": tables.number("p", 3),
-            "p_holm": tables.number("p after Holm", 3),
-            "verdict": "Verdict",
-        }
-        | NOTE,
+        "full_question_dots",
+        comparison.difference_alt(differences, shown, limits.margin),
     )
+    difference_table(differences, shown, f"Change per group {chosen}", "full_question")
 
 
 def _annotators(found: dict[str, Any], place: int) -> None:
@@ -118,6 +96,15 @@ def _annotators(found: dict[str, Any], place: int) -> None:
         f"{charts.figure_words(types['exact']['value'], True)}, kappa "
         f"{charts.figure_words(types['kappa']['value'], False)}.",
     )
+    kinds = types["categories"]
+    cells = pd.DataFrame(
+        [
+            {here: own, there: other, "photographs": types["table"][row][column]}
+            for row, own in enumerate(kinds)
+            for column, other in enumerate(kinds)
+        ]
+    )
+    tables.twin(cells, f"Skin types {here} {there}", f"full_types_{place}")
     rows = [
         {"grouping": SCHEME_TITLES.get(level["scheme"], level["scheme"]), "figure": title}
         | {"n": level["n"]}

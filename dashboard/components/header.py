@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dashboard.backend.views import CaseView, JobState, RunView
 from dashboard.components import chips, state
 from dashboard.components.glossary import tip
-from dashboard.components.words import counted, escaped, groups_with_source, margin_words
+from dashboard.components.limit_words import limit_sentence
+from dashboard.components.words import counted, escaped, groups_with_source
 
 
 def run_label(run: RunView) -> str:
     """Name a run in a list: "FairQuant BAQ, 4 bits, seed 0"."""
     text = f"{run.method_title or run.method}, {run.bits:g} bits, seed {run.seed}"
     return text if run.state == JobState.FINISHED else f"{text} ({run.state})"
+
+
+def run_labels(runs: Sequence[RunView]) -> dict[str, str]:
+    """Id -> label; two of the same label show their ids, or a choice would find the first only."""
+    labels = [run_label(run) for run in runs]
+    return {
+        run.id: label if labels.count(label) == 1 else f"{label} ({run.id[-4:]})"
+        for run, label in zip(runs, labels, strict=True)
+    }
 
 
 def strip(place: state.Place) -> None:
@@ -36,10 +48,10 @@ def caption(case: CaseView) -> str:
     """Say who is judged, with scale and source of the groups."""
     groups = groups_with_source(case.groups, case.group_source)
     audit = case.cohort.n_by_split.get("audit", 0)
-    limit = margin_words(case.limits.margin)
+    limit = escaped(limit_sentence(case.limits))
     return (
         f"{counted(case.cohort.n, 'photograph')}, {audit:,} of them locked for the audit · "
-        f"groups: {escaped(groups)} · limit: no group may lose more than {limit}"
+        f"groups: {escaped(groups)} · limit: {limit}"
     )
 
 
@@ -66,7 +78,7 @@ def _run_selector(place: state.Place) -> None:
             "Candidate", ["No run yet"], disabled=True, key="no_run", help=tip("candidate")
         )
         return
-    labels = {run.id: run_label(run) for run in place.runs}
+    labels = run_labels(place.runs)
     st.session_state["choose_run"] = place.run.id
     st.selectbox(
         "Candidate",

@@ -26,6 +26,12 @@ STAGES = {
     "training": "Compress and train",
     "audit": "Judge on the audit photographs",
     "saliency": "Draw the maps",
+    "exact file": "Write the exact file",
+    "exact check": "Compare the exact file with the audit",
+    "fast file": "Write the fast file",
+    "fast check": "Measure the fast file",
+    "own audit": "Audit the file by its own predictions",
+    "report": "Write the report",
 }
 """Stages of all jobs -> what a person reads."""
 

@@ -11,11 +11,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.backend.views import CohortInspection, NewCase
-from dashboard.components import state, tables
+from dashboard.components import choices, limit_form, state, tables
 from dashboard.components.glossary import tip
 from dashboard.components.page import opening
 from dashboard.components.words import SCHEME_TITLES, counted, escaped
-from fairquant_core.audit.criteria import Limits
 from fairquant_core.errors import FairQuantError
 
 INSPECTED = "inspected_cohort"
@@ -50,13 +49,20 @@ def form() -> None:
     fields = _groups(inspection)
     with ExitStack() as uploads:
         fields |= _classifier(uploads)
-        fields |= _limits(fields.pop("classes"))
+        st.subheader("4 · Limits, set before any run", anchor=False)
+        fields |= limit_form.draw(fields.pop("classes"), fields.pop("groups"))
         st.subheader("5 · Name", anchor=False)
         fields["title"] = st.text_input(
             "Title of the case", key="new_title", placeholder="Which decision is this about?"
         )
         with st.container(horizontal=True):
-            create = st.button("Create the case", type="primary", icon=":material/add:")
+            create = st.button(
+                "Create the case",
+                type="primary",
+                icon=":material/add:",
+                disabled=fields["limits"] is None,
+                help=None if fields["limits"] else "The limits above are not complete yet.",
+            )
             if st.button("Cancel"):
                 state.go("case")
         if create:
@@ -149,13 +155,14 @@ def _groups(inspection: CohortInspection) -> dict[str, Any]:
         "label_column": label,
         "group_column": group,
         "scheme": scheme,
-        "classes": list(guess.get("classes") or []),
+        "classes": list(inspection.distinct.get(label) or guess.get("classes") or []),
+        "groups": state.services().groups_of(inspection, group, scheme),
     }
 
 
 def _classifier(uploads: ExitStack) -> dict[str, Any]:
     st.subheader("3 · Classifier", anchor=False)
-    way = st.segmented_control(
+    way = choices.segmented(
         "Where is it?",
         [FROM_PATH, FROM_UPLOAD, FROM_NAME],
         default=FROM_PATH,
@@ -220,39 +227,6 @@ def _training() -> dict[str, Any]:
         "weights_path": Path(weights.strip()).expanduser() if weights.strip() else None,
         "download_weights": download and not weights.strip(),
         "fit_epochs": int(epochs),
-    }
-
-
-def _limits(classes: list[str]) -> dict[str, Any]:
-    st.subheader("4 · Limits, set before any run", anchor=False)
-    left, middle, right = st.columns([2, 1, 1])
-    must_not_miss = left.multiselect(
-        "Conditions that must not be missed",
-        classes,
-        accept_new_options=True,
-        key="new_must_not_miss",
-        help=tip("must not miss"),
-    )
-    margin = middle.number_input(
-        "Acceptable loss per group (points)",
-        0.1,
-        50.0,
-        100 * Limits.margin,
-        step=0.5,
-        key="new_margin",
-        help=tip("limit"),
-    )
-    minimum = right.number_input(
-        "Fewest images for a verdict",
-        1,
-        10_000,
-        Limits.minimum_images,
-        key="new_minimum",
-        help="Below this a group's verdict is always insufficient evidence.",
-    )
-    return {
-        "must_not_miss": tuple(must_not_miss),
-        "limits": Limits(margin=round(margin / 100, 6), minimum_images=int(minimum)),
     }
 
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import streamlit as st
 
 from dashboard.backend.views import CaseView, JobState, RunView
 from dashboard.components import live, state
+
+
+class PageEnd(Exception):
+    """Leaves a page early; the entrypoint catches it, so that the script still comes to its end."""
+
+
+def end() -> NoReturn:
+    """Leave the page here.
+
+    Not `st.stop`: after that Streamlit keeps the choices of widgets that are gone, and when they come
+    back they show their defaults while the page still uses the old choices.
+    """
+    raise PageEnd
 
 
 def opening(question: str, answer: str) -> None:
@@ -22,7 +37,7 @@ def need_case(question: str) -> CaseView:
         opening(question, "There is no case yet.")
         if st.button("New case", type="primary", icon=":material/add:"):
             state.go("case", view=state.NEW)
-        st.stop()
+        end()
     return case
 
 
@@ -32,7 +47,7 @@ def need_prepared_case(question: str) -> CaseView:
     if not case.ready:
         opening(question, "The case is still being prepared.")
         preparation(case)
-        st.stop()
+        end()
     return case
 
 
@@ -52,10 +67,10 @@ def need_finished_run(question: str) -> tuple[CaseView, RunView]:
         opening(question, "No candidate yet: nothing has been compressed in this case.")
         if st.button("Choose a budget", type="primary", icon=":material/compress:"):
             state.go("budget")
-        st.stop()
+        end()
     if run.state != JobState.FINISHED:
         opening(question, f"The candidate above is not finished: it is {run.state}.")
         if st.button("Watch the run", type="primary", icon=":material/monitoring:"):
             state.go("runs")
-        st.stop()
+        end()
     return case, run

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -40,23 +38,9 @@ def verdict_table(case: CaseView, review: ReviewView) -> None:
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Verdict per group")
 
 
-def sizes(case: CaseView, run: RunView, audit: dict[str, Any]) -> None:
-    """Bits asked and achieved, bytes on disk beside full precision."""
-    size = audit.get("size", {})
-    on_disk = size.get("bytes_on_disk") or run.bytes_packed or 0
-    full = size.get("bytes_full_precision") or 1e6 * case.classifier.megabytes
-    with st.grid(4):
-        st.metric("Bits asked", f"{run.bits:g}", border=True, help=tip("budget"))
-        achieved = run.achieved_bits
-        st.metric("Bits achieved", "-" if achieved is None else f"{achieved:.3f}", border=True)
-        st.metric("File on disk", megabytes(on_disk), border=True)
-        times = f"{full / on_disk:.1f} times" if on_disk else "-"
-        st.metric("Smaller by", times, border=True, help=f"Full precision: {megabytes(full)}")
-
-
 def decision_form(run: RunView, review: ReviewView) -> None:
     """Who decides what, and why; the service checks everything again."""
-    st.subheader("Decide", anchor=False)
+    st.subheader("2 · Decide", anchor=False)
     chips.REVIEWS[review.state].draw(tip("review"))
     if not review.allowed:
         st.caption("No decision is possible in this state.")
@@ -84,13 +68,17 @@ def decision_form(run: RunView, review: ReviewView) -> None:
                 key=f"decision_override_{count}",
                 height=90,
             )
+        rules = "An auditor proposes; a clinician approves, rejects or asks for changes."
         if review.four_eyes:
-            st.caption("Four eyes: who started or proposed a run cannot approve it.")
+            rules += " Four eyes: who started or proposed a run cannot approve it."
+        st.caption(rules)
         sent = st.form_submit_button("Record the decision", type="primary", icon=":material/gavel:")
-    if sent and not (role and decision):
-        st.error("Say who you are (your role) and what you decide.")
-    elif sent:
+    if not sent:
+        return
+    if role and decision:
         _decide(run, person, role, decision, comment, override)
+    else:
+        st.error("Say who you are (your role) and what you decide.")
 
 
 def _decide(
@@ -119,9 +107,16 @@ def _decide(
 
 def export(run: RunView, review: ReviewView) -> None:
     """The bundle of an approved run, made on demand, or the reason why there is none."""
-    st.subheader("Export", anchor=False)
+    st.subheader("3 · Download", anchor=False)
     if not review.may_export:
         st.warning(escaped(review.why_not), icon=":material/lock:")
+        return
+    missing = state.services().missing_for_export(run.id)
+    for sentence in missing:
+        st.warning(escaped(sentence), icon=":material/lock:")
+    if missing:
+        if st.button("To the report", icon=":material/description:"):
+            state.go("report")
         return
     # Every export is logged, so it happens when a person asks, not when the page is drawn.
     if st.button("Make the bundle", type="primary", icon=":material/inventory_2:"):
@@ -140,9 +135,12 @@ def export(run: RunView, review: ReviewView) -> None:
         on_click="ignore",
     )
     st.caption(
-        "Packed weights, bit plan, predictions, audit and a manifest of SHA-256 sums. Check it "
-        f"with: `python -m fairquant_core verify {path.name}`"
+        "The exact file, its check, the packed weights, the bit plan, the predictions, the audit, the report, the "
+        "decisions, and a signed list of SHA-256 sums. Check it with: "
+        f"`python -m fairquant_core verify {path.name}`"
     )
+    for sentence in state.services().left_out(run.id):
+        st.caption(f":material/info: {escaped(sentence)}")
 
 
 def _make_bundle(run: RunView) -> None:

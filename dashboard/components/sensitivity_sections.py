@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.backend.views import CaseView, JobState, RunView
-from dashboard.components import state
+from dashboard.components import choices, state
 from dashboard.components.charts import sensitivity as charts
 from dashboard.components.glossary import tip
 from dashboard.components.header import run_label
@@ -54,14 +54,14 @@ def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
     st.session_state["sensitivity_bits"] = bits
     st.session_state["sensitivity_measure"] = measure
     with st.container(horizontal=True, gap="large"):
-        st.segmented_control(
+        choices.segmented(
             "Squeeze each layer to … bits",
             widths(measured, predicted, measure),
             required=True,
             key="sensitivity_bits",
             help=tip("bits"),
         )
-        st.segmented_control(
+        choices.segmented(
             "Show",
             list(charts.MEASURES),
             format_func=lambda name: charts.MEASURES[name],
@@ -70,7 +70,7 @@ def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
             help=tip("sensitivity"),
         )
         if len(predicted.layers) > SHORTLIST:
-            st.segmented_control(
+            choices.segmented(
                 "Layers", [MOST, ALL], default=MOST, required=True, key="sensitivity_shown"
             )
             st.selectbox(

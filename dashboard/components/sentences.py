@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dashboard.backend.views import CaseView, InboxView, JobState, ReviewView, RunView
+from dashboard.components.limit_words import limit_words
 from dashboard.components.words import (
     capital,
     counted,
@@ -16,7 +17,6 @@ from dashboard.components.words import (
     joined,
     known,
     layer_words,
-    margin_words,
     megabytes,
     nats,
     percent,
@@ -24,6 +24,7 @@ from dashboard.components.words import (
     spelled,
     time_left,
 )
+from fairquant_core.audit.limits import Limits
 
 WITHIN, OUTSIDE, INSUFFICIENT = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
 
@@ -274,16 +275,15 @@ def trajectory_sentence(bits: pd.DataFrame) -> str:
     )
 
 
-def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: float) -> str:
-    """Say whether anyone loses: "No group loses more than 2 points, except perhaps V-VI, where ..."
+def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, limits: Limits) -> str:
+    """Say whether anyone loses: "No group loses more than 2 points of accuracy, except perhaps ..."
 
     Parameters
     ----------
     verdicts : [group, verdict, sentence]. differences : [group, n, difference, low, high, ...].
-    margin : the limit as a fraction of accuracy.
     """
     by_verdict = _groups_by_verdict(verdicts)
-    limit = margin_words(margin)
+    limit = limit_words(limits)
     images = dict(zip(differences["group"], differences["n"], strict=True))
     outside, unsure = by_verdict[OUTSIDE], by_verdict[INSUFFICIENT]
     unsure_text = joined(
@@ -298,12 +298,15 @@ def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, margin: 
             text += f"; undecided for {unsure_text}"
         return text + "."
     if not by_verdict[WITHIN] and unsure:
-        return f"These photographs cannot tell whether any group loses more than {limit}."
-    if unsure:
-        return f"No group loses more than {limit}, except perhaps {unsure_text}."
-    if by_verdict[WITHIN]:
-        return f"No group loses more than {limit}."
-    return "No group was judged."
+        who = groups_words(limits.groups) if limits.groups else "any group"
+        verb = "lose" if limits.groups else "loses"
+        return f"These photographs cannot tell whether {who} {verb} more than {limit}."
+    if not by_verdict[WITHIN]:
+        return "No group was judged."
+    text = f"No group loses more than {limit}"
+    if limits.groups:
+        text = f"{capital(groups_words(by_verdict[WITHIN]))} lose no more than {limit}"
+    return f"{text}, except perhaps {unsure_text}." if unsure else f"{text}."
 
 
 def saliency_sentence(by_group: pd.DataFrame) -> str:
@@ -330,13 +333,14 @@ def saliency_sentence(by_group: pd.DataFrame) -> str:
     return f"{text}." if apart else f"{text}, but their intervals overlap."
 
 
-def review_sentence(review: ReviewView) -> str:
-    """Say whether it may leave: "Within limits for I-IV; insufficient evidence for V-VI: ...\""""
+def review_sentence(review: ReviewView, limits: Limits | None = None) -> str:
+    """Say whether it may leave: "Within the limit of 2 points of accuracy for I-IV; ...\""""
     by_verdict = _groups_by_verdict(review.verdicts)
+    limit = "the limit" if limits is None else f"the limit of {limit_words(limits)}"
     parts = []
     for verdict, words in (
-        (WITHIN, "within the limit for"),
-        (OUTSIDE, "outside the limit for"),
+        (WITHIN, f"within {limit} for"),
+        (OUTSIDE, f"outside {limit} for"),
         (INSUFFICIENT, "insufficient evidence for"),
     ):
         if by_verdict[verdict]:

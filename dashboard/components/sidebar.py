@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard.components import glossary, state
+from dashboard.components import choices, glossary, state, tables
 
 
 def draw(sections: Mapping[str, Sequence[st.Page]], place: state.Place) -> None:
@@ -26,6 +26,15 @@ def draw(sections: Mapping[str, Sequence[st.Page]], place: state.Place) -> None:
         st.space("small")
         if st.button("What do the words mean?", icon=":material/menu_book:", type="tertiary"):
             glossary.show()
+        choices.segmented(
+            "Save charts as",
+            tables.PICTURE_FORMATS,
+            default=tables.PICTURE_FORMATS[0],
+            required=True,
+            format_func=str.upper,
+            key=tables.PICTURE_FORMAT,
+            help="The camera in the corner of a chart saves it as a picture.",
+        )
         st.caption(
             "Local use without sign-in: names are typed, not checked. Nothing leaves this machine."
         )

@@ -30,6 +30,7 @@ PAGES = {
     "compare": "app_pages/compare.py",
     "saliency": "app_pages/saliency.py",
     "review": "app_pages/review.py",
+    "report": "app_pages/report.py",
 }
 
 

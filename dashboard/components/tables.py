@@ -10,12 +10,46 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-CHART_CONFIG = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False}
+PICTURE_FORMATS = ("png", "svg")
+PICTURE_FORMAT = "picture_format"
+"""Where the choice between them is kept; the sidebar asks for it."""
+
+NOT_ESTIMABLE = "not estimable"
+COUNTS = {
+    "n": st.column_config.NumberColumn("Images", help="Photographs that enter the figure."),
+    "n_positive": st.column_config.NumberColumn("n+", help="Photographs of the group with it."),
+    "n_negative": st.column_config.NumberColumn("n−", help="Photographs of the group without it."),
+}
+
+PNG_SCALE = 2
+"""Pixels per point of the screen: sharp enough for print at the width of a page."""
 
 
 def chart(figure: go.Figure, key: str, alt: str) -> None:
-    """Draw a figure; `alt` says what it shows to people who do not see it."""
-    st.plotly_chart(figure, key=key, config=CHART_CONFIG, alt=alt)
+    """Draw a figure with a button that saves it; `alt` says what it shows to people who do not see it.
+
+    The saved picture has the page's own background: the text of the dark theme cannot be read on white.
+    """
+    kind = st.context.theme.type or "light"
+    figure.update_layout(paper_bgcolor=st.get_option(f"theme.{kind}.backgroundColor"))
+    st.plotly_chart(figure, key=key, config=chart_config(key), alt=alt)
+
+
+def chart_config(name: str) -> dict[str, Any]:
+    """Plotly's settings: one button, which saves the figure under this name."""
+    wanted = st.session_state.get(PICTURE_FORMAT)
+    wanted = wanted if wanted in PICTURE_FORMATS else PICTURE_FORMATS[0]
+    return {
+        "displaylogo": False,
+        "displayModeBar": True,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {
+            "format": wanted,
+            "filename": f"fairquant_{name}",
+            "scale": PNG_SCALE if wanted == "png" else 1,
+        },
+        "scrollZoom": False,
+    }
 
 
 @contextmanager
@@ -91,3 +125,21 @@ def in_percent(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def number(label: str, digits: int = 2, tip: str | None = None) -> Any:
     """Column of numbers with a fixed number of digits."""
     return st.column_config.NumberColumn(label, format=f"%.{digits}f", help=tip)
+
+
+def plain(label: str, tip: str | None = None) -> Any:
+    """Column of figures that are not percentages."""
+    return number(label, 3, tip)
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Why a row is not estimable; "" where it is.
+
+    Parameters
+    ----------
+    frame : [estimable, reason].
+    """
+    return [
+        "" if fine else f"{NOT_ESTIMABLE}: {why}" if why else NOT_ESTIMABLE
+        for fine, why in zip(frame["estimable"], frame["reason"], strict=True)
+    ]

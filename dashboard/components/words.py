@@ -26,7 +26,7 @@ SCHEME_TITLES = {
     "fst3": "three groups: I-II, III-IV, V-VI",
     "fst2": "two groups: I-III, IV-VI",
     "mst10": "ten Monk tones, 1 to 10",
-    "mst3": "three groups: Monk 1-3, 4-7, 8-10",
+    "mst3": "three groups: Monk 1-3, 4-6, 7-10",
     "values": "each value of the column",
 }
 
@@ -35,6 +35,8 @@ KIND_TITLES = {
     "sensitivity": "Measuring the layers",
     "run": "Run",
     "saliency": "Drawing where it looks",
+    "export": "Checking the files",
+    "report": "Writing the report",
 }
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
+from fairquant_core.audit.group_metrics import metric_table
 from fairquant_core.audit.group_questions import GroupQuestions
 from fairquant_core.audit.grouping import UNKNOWN, Grouping
 from fairquant_core.audit.limits import Limits
-from fairquant_core.audit.measures import THRESHOLDS, standard_measures
+from fairquant_core.audit.measures import THRESHOLDS, Measure, standard_measures
 from fairquant_core.audit.metrics import class_rates, group_accuracy
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.replicates import Sample, Scores
@@ -29,7 +30,15 @@ from fairquant_core.audit.summary_text import print_table, summary_table, table_
 from fairquant_core.data.skin_tone import SCHEMES, ordered
 from fairquant_core.errors import EvaluationError
 
-__all__ = ["audit_summary", "compare", "print_table", "summary_table", "table_text"]
+__all__ = [
+    "audit_summary",
+    "compare",
+    "measure_rows",
+    "measures_of",
+    "print_table",
+    "summary_table",
+    "table_text",
+]
 
 FORMAT = 1
 LEVEL = 0.95
@@ -86,7 +95,8 @@ def audit_summary(
     order = _order(groups, scheme)
     grouping = Grouping.build(groups, len(table), order)
     clusters = int(table.frame["cluster"].nunique())
-    case = _Case(table, groups, grouping, limits, must_not_miss, thresholds, resamples, seed)
+    measures = measures_of(limits, must_not_miss, thresholds)
+    case = _Case(table, groups, grouping, limits, measures, resamples, seed)
     metrics = {
         model: model_metrics(
             case.sample(model),
@@ -154,7 +164,7 @@ def audit_summary(
             for model in table.models
             if must_not_miss
         },
-        "measures": [measure.to_json() for measure in case.measures],
+        "measures": [measure.to_json() for measure in measures],
         "metrics": metrics,
         "comparisons": comparisons,
         "other_comparisons": [case.comparison(other, candidate) for other in others if candidate],
@@ -182,8 +192,40 @@ def compare(
     """Any two models of one table, as in "comparisons" of `audit_summary`."""
     groups = predictions.groups(group_column, scheme)
     grouping = Grouping.build(groups, len(predictions), _order(groups, scheme))
-    case = _Case(predictions, groups, grouping, limits, must_not_miss, thresholds, resamples, seed)
+    measures = measures_of(limits, must_not_miss, thresholds)
+    case = _Case(predictions, groups, grouping, limits, measures, resamples, seed)
     return plain(case.comparison(before, after))
+
+
+def measure_rows(
+    predictions: Predictions,
+    measure: Measure,
+    *,
+    group_column: str,
+    scheme: str,
+    limits: Limits,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[dict]:
+    """One measure of every model with any grouping: rows as in "metrics", with the model's name."""
+    groups = predictions.groups(group_column, scheme)
+    grouping = Grouping.build(groups, len(predictions), _order(groups, scheme))
+    case = _Case(predictions, groups, grouping, limits, (measure,), resamples, seed)
+    rows: list[dict] = []
+    for model in predictions.models:
+        sample = case.sample(model)
+        table = metric_table(sample.scores, sample.seen, sample.drawn, level=LEVEL)
+        rows += records(table.assign(model=model))
+    return plain(rows)
+
+
+def measures_of(
+    limits: Limits, must_not_miss: Sequence[str] = (), thresholds: Sequence[float] = THRESHOLDS
+) -> tuple[Measure, ...]:
+    """The standard measures, and that of the limits where it is none of them."""
+    standard = standard_measures(must_not_miss, thresholds)
+    known = {measure.title for measure in standard}
+    return standard if limits.measure.title in known else (*standard, limits.measure)
 
 
 class _Case:
@@ -195,16 +237,16 @@ class _Case:
         groups: pd.Series,
         grouping: Grouping,
         limits: Limits,
-        must_not_miss: Sequence[str],
-        thresholds: Sequence[float],
+        measures: Sequence[Measure],
         resamples: int,
         seed: int,
     ) -> None:
-        if must_not_miss:
-            table.is_any_of(table.models[0], must_not_miss)
+        for measure in measures:
+            if measure.positive:
+                table.is_any_of(table.models[0], measure.positive)
         self.table, self.groups, self.grouping = table, groups, grouping
         self.limits = limits
-        self.measures = standard_measures(must_not_miss, thresholds)
+        self.measures = tuple(measures)
         self.bootstrap = Bootstrap(
             grouping.codes, table.frame["cluster"].to_numpy(), resamples=resamples, seed=seed
         )

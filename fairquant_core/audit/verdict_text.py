@@ -60,10 +60,20 @@ def images_to_settle(row: Mapping, limits: Limits) -> float:
     decisive = (-low < limits.margin) | (-high > limits.margin)
     if not decisive.any() or start >= _MOST_IMAGES:
         return math.nan
-    found = float(sizes[decisive.argmax()])
-    # Two leading digits: more would claim a precision that an extrapolation does not have.
-    unit = 10 ** max(0, math.floor(math.log10(found)) - 1)
-    return float(math.ceil(found / unit) * unit)
+    return _two_digits(float(sizes[decisive.argmax()]))
+
+
+def images_without_change(margin: float) -> int:
+    """About how many images a group needs to be within a limit if not one decision changes.
+
+    Examples
+    --------
+    >>> images_without_change(0.02), images_without_change(0.05)
+    (190, 74)
+    """
+    sizes = np.unique(np.geomspace(1, _MOST_IMAGES, 2000).round())
+    low, _ = paired_score_interval(0 * sizes, 0 * sizes, sizes)
+    return int(_two_digits(float(sizes[(-low < margin).argmax()])))
 
 
 def verdict_sentence(
@@ -127,6 +137,12 @@ def points(fraction: float, margin: float | None = None) -> str:
     if margin is not None and fraction != margin and shown == f"{100 * margin:.1f}":
         return f"{100 * fraction:.2f}"
     return shown.removesuffix(".0")
+
+
+def _two_digits(images: float) -> float:
+    """Rounded up: more digits would claim a precision that an extrapolation does not have."""
+    unit = 10 ** max(0, math.floor(math.log10(images)) - 1)
+    return float(math.ceil(images / unit) * unit)
 
 
 def _counted(row: Mapping, limits: Limits) -> str:

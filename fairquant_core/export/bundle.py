@@ -1,10 +1,12 @@
 """The bundle: one zip of everything an approved run hands out, in which any changed byte is found.
 
-A bundle is a function of its contents: names sorted, times fixed, nothing compressed (deflate
-differs between versions of its library). So verifying means checking the SHA-256 of every file
-against ``MANIFEST.json``, then writing the bundle again and comparing every byte. The manifest is
-not signed: whoever can rewrite the whole bundle can rewrite it too, so the hash that
-:func:`write_bundle` returns belongs into the audit log.
+A bundle is a function of its contents and the key: names sorted, times fixed, nothing compressed
+(deflate differs between versions of its library). So checking it means comparing the SHA-256 of every
+file with ``MANIFEST.json``, then writing the bundle again and comparing every byte. The
+signature, which lies in the bundle, covers every file and the manifest. A bundle without one (all of
+format 1) can be rewritten by anybody, so the hash that :func:`write_bundle` returns belongs
+into the audit log. Whether the contents are what somebody approved is asked in
+:mod:`fairquant_core.export.verification`.
 """
 
 from __future__ import annotations
@@ -21,11 +23,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from fairquant_core.errors import ExportError
+from fairquant_core.export.signing import (
+    PUBLIC_KEY_FILE,
+    SIGNATURE_FILE,
+    SigningKey,
+    read_signature,
+    sign,
+)
 from fairquant_core.files import atomic_path
 
 MANIFEST = "MANIFEST.json"
+RESERVED = (MANIFEST, SIGNATURE_FILE, PUBLIC_KEY_FILE)
 FORMAT = "fairquant-bundle"
-VERSION = 1
+UNSIGNED, SIGNED = 1, 2
+"""The versions of the format."""
 
 CHUNK = 1 << 20
 BEGINNING_OF_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +48,13 @@ UNSAFE_NAME = (
     "without leaving the folder"
 )
 NOT_WRITTEN = "{path} could not be written ({reason}): free some space or choose another folder"
+NOT_COMPLETED = "The bundle could not be completed: {problem}. Try again."
 UNREADABLE = "{path} cannot be read as a zip ({reason}): it is cut off, damaged or of another kind"
+
+OTHER_BYTE = (
+    "Byte {place} of {name} is not what it was when the bundle was written, although the files in it are "
+    "unchanged"
+)
 
 IN_MEMORY = 8 << 20
 """Bytes of a bundle that are written again in memory, not on disk, when it is verified."""
@@ -47,20 +64,24 @@ Source = tuple[int, Callable[[], IO[bytes]]]
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?<!\.)")
 # What Python's zipfile raises on damaged archives, depending on where the damage is.
-_BROKEN_ZIP = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+BROKEN_ZIP = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
 def write_bundle(
     path: Path,
     files: Mapping[str, Path | bytes],
-    manifest_extra: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+    *,
+    key: SigningKey | None = None,
 ) -> str:
     """Write a bundle; it appears under its name only when it is complete.
 
     Parameters
     ----------
     files : name in the bundle -> a file, or its bytes.
-    manifest_extra : JSON-able facts about the bundle; they stand under "about" in the manifest.
+    about : JSON-able facts about the bundle; they stand under "about" in the manifest.
+    key : signs the bundle, see :func:`fairquant_core.export.signing.local_key`; without one it is unsigned
+        and of format 1.
 
     Returns
     -------
@@ -69,53 +90,47 @@ def write_bundle(
     Raises
     ------
     ExportError
-        A name is unsafe or twice, a file is absent or changes meanwhile, or the disk is full.
+        A name is unsafe or twice, a file is absent or changes meanwhile, the key cannot sign, or the disk is full.
     """
     path = Path(path)
     _check_names(files)
     try:
-        listed = {name: _describe(source) for name, source in sorted(files.items())}
-        manifest = _manifest_bytes(listed, dict(manifest_extra or {}))
+        everything = dict(files) if key is None else {**files, PUBLIC_KEY_FILE: key.public_pem}
+        listed = {name: _describe(source) for name, source in sorted(everything.items())}
+        version = UNSIGNED if key is None else SIGNED
+        everything[MANIFEST] = _manifest_bytes(version, listed, dict(about or {}))
+        if key is not None:
+            everything[SIGNATURE_FILE] = _signature(everything, listed, key)
         with atomic_path(path) as part:
             with part.open("wb") as target:
-                everything = {**files, MANIFEST: manifest}
                 _write_zip(target, {name: _source(item) for name, item in everything.items()})
             # A file that grew or changed between the two readings would make a bad bundle.
             problems = verify_bundle(part)
             if problems:
-                raise ExportError(f"The bundle could not be completed: {problems[0]}. Try again.")
+                raise ExportError(NOT_COMPLETED.format(problem=problems[0]))
             return _describe(part)["sha256"]
     except OSError as error:
         raise ExportError(NOT_WRITTEN.format(path=path, reason=error)) from error
 
 
 def verify_bundle(path: Path) -> list[str]:
-    """Return what is wrong with a bundle, one sentence each; an empty list means nothing is."""
+    """Return which bytes are not as they were written, one sentence each; an empty list means none.
+
+    Whose signature it is, and whether it is genuine, is asked in
+    :func:`fairquant_core.export.verification.verify`.
+    """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as bundle:
-            problems = _problems_with_names(bundle) or _problems_with_contents(bundle)
-            if problems:
-                return problems
-            members: dict[str, Source] = {
-                member.filename: (member.file_size, partial(bundle.open, member))
-                for member in bundle.infolist()
-            }
-            with tempfile.SpooledTemporaryFile(IN_MEMORY) as again, path.open("rb") as written:
-                _write_zip(again, members)
-                again.seek(0)
-                place = _first_difference(written, again)
-    except _BROKEN_ZIP as error:
+            return (
+                name_problems(bundle) or content_problems(bundle) or layout_problems(bundle, path)
+            )
+    except BROKEN_ZIP as error:
         return [UNREADABLE.format(path=path, reason=error)]
-    if place is not None:
-        return [
-            f"Byte {place} of {path.name} is not what it was when the bundle was written, although "
-            "the files in it are unchanged"
-        ]
-    return []
 
 
-def _problems_with_names(bundle: zipfile.ZipFile) -> list[str]:
+def name_problems(bundle: zipfile.ZipFile) -> list[str]:
+    """Names that leave the folder, stand there twice, or belong to a compressed file."""
     names = bundle.namelist()
     problems = [
         UNSAFE_NAME.format(name=name) for name in names if name != MANIFEST and not _is_safe(name)
@@ -132,25 +147,30 @@ def _problems_with_names(bundle: zipfile.ZipFile) -> list[str]:
     return problems
 
 
-def _problems_with_contents(bundle: zipfile.ZipFile) -> list[str]:
+def content_problems(bundle: zipfile.ZipFile) -> list[str]:
+    """Files that are missing, surplus or not what the manifest says, after `name_problems` found nothing."""
     content = bundle.read(MANIFEST)
     try:
         manifest = json.loads(content)
         listed: dict[str, dict[str, Any]] = dict(manifest["files"])
-        if manifest["format"] != FORMAT or manifest["version"] != VERSION:
+        version = manifest["version"]
+        if manifest["format"] != FORMAT or version not in (UNSIGNED, SIGNED):
             return [f"{MANIFEST} has another format or version than this program reads"]
-        if _manifest_bytes(listed, manifest["about"]) != content:
+        if _manifest_bytes(version, listed, manifest["about"]) != content:
             return [f"{MANIFEST} was edited"]
     except (ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST} is damaged ({error!r})"]
     there = set(bundle.namelist()) - {MANIFEST}
-    problems = [f"{name!r} is missing" for name in sorted(set(listed) - there)]
-    problems += [f"{name!r} does not belong to the bundle" for name in sorted(there - set(listed))]
+    expected = set(listed)
+    if version == SIGNED:
+        expected |= {SIGNATURE_FILE, PUBLIC_KEY_FILE}
+    problems = [f"{name!r} is missing" for name in sorted(expected - there)]
+    problems += [f"{name!r} does not belong to the bundle" for name in sorted(there - expected)]
     for name in sorted(there & set(listed)):
         try:
             with bundle.open(name) as member:
                 found = _describe_stream(member)
-        except _BROKEN_ZIP as error:
+        except BROKEN_ZIP as error:
             problems.append(f"{name!r} is damaged ({error})")
             continue
         if found != listed[name]:
@@ -158,9 +178,38 @@ def _problems_with_contents(bundle: zipfile.ZipFile) -> list[str]:
     return problems
 
 
+def layout_problems(bundle: zipfile.ZipFile, path: Path) -> list[str]:
+    """The first byte that differs when the same files are written again."""
+    members: dict[str, Source] = {
+        member.filename: (member.file_size, partial(bundle.open, member))
+        for member in bundle.infolist()
+    }
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as again, path.open("rb") as written:
+        _write_zip(again, members)
+        again.seek(0)
+        place = _first_difference(written, again)
+    return [] if place is None else [OTHER_BYTE.format(place=place, name=path.name)]
+
+
+def read_manifest(bundle: zipfile.ZipFile) -> dict[str, Any]:
+    """The manifest, after `content_problems` found nothing."""
+    return json.loads(bundle.read(MANIFEST))
+
+
+def _signature(
+    everything: Mapping[str, Path | bytes], listed: Mapping[str, Any], key: SigningKey
+) -> bytes:
+    manifest = _describe(everything[MANIFEST])["sha256"]
+    signature = sign(everything, key, manifest)
+    expected = {name: facts["sha256"] for name, facts in listed.items()} | {MANIFEST: manifest}
+    if read_signature(signature).files != expected:
+        raise ExportError(NOT_COMPLETED.format(problem="a file changed while it was signed"))
+    return signature
+
+
 def _check_names(files: Mapping[str, Path | bytes]) -> None:
     for name in files:
-        if not _is_safe(name) or name.lower() == MANIFEST.lower():
+        if not _is_safe(name) or name.lower() in (one.lower() for one in RESERVED):
             raise ExportError(UNSAFE_NAME.format(name=name))
     twice = _twice(list(files))
     if twice:
@@ -179,8 +228,8 @@ def _twice(names: list[str]) -> set[str]:
     return {name for name in names if lower.count(name.lower()) > 1}
 
 
-def _manifest_bytes(listed: Mapping[str, Any], about: Any) -> bytes:
-    manifest = {"format": FORMAT, "version": VERSION, "files": dict(listed), "about": about}
+def _manifest_bytes(version: int, listed: Mapping[str, Any], about: Any) -> bytes:
+    manifest = {"format": FORMAT, "version": version, "files": dict(listed), "about": about}
     return json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
 
 

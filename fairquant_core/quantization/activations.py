@@ -80,7 +80,7 @@ def calibrate(
         layer.register_forward_pre_hook(partial(look, name), prepend=True)
         for name, layer in layers.items()
     ]
-    chosen = _equally_many(positions, np.asarray(groups, dtype=object)[positions], seed)
+    chosen = equally_many(positions, np.asarray(groups, dtype=object)[positions], seed)
     try:
         with StateUnchanged(classifier.model):
             for batch in np.array_split(chosen, -(-len(chosen) // BATCH)):
@@ -104,7 +104,11 @@ def attach_activations(model: nn.Module, ranges: dict[str, InputRange]) -> None:
     round_inputs({layer.name: layer.module for layer in quantisable_layers(model)}, ranges)
 
 
-def _equally_many(positions: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+def equally_many(positions: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """At most 64 images of every group, drawn at random, in their order.
+
+    Shapes: ``positions`` and ``groups`` (P,); returns (M,).
+    """
     shuffled = np.random.default_rng(seed).permutation(len(positions))
     own = [shuffled[groups[shuffled] == group][:IMAGES_PER_GROUP] for group in sorted(set(groups))]
     return np.sort(positions[np.concatenate(own)])

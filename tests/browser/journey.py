@@ -10,6 +10,9 @@ STEP_MS = 20_000
 MEASURING_MS = 240_000
 RUN_MS = 420_000
 SALIENCY_MS = 180_000
+EXPORT_MS = 300_000
+REPORT_MS = 120_000
+BUNDLE_MS = 90_000
 
 
 class Journey:
@@ -103,13 +106,34 @@ class Journey:
         self.button("Next: may it leave?")
         self.heading("May it leave?")
         self.settled()
+        self.shot("9-review")
+        with self.timed("check of the files"):
+            self.button("Check the files")
+            self.page.get_by_text("the file names the same class").wait_for(timeout=EXPORT_MS)
+        self.settled()
+        self.shot("10-checked")
         self.decide("Ada Auditor", "Auditor", "Propose", "Ready for review.")
         self.decide("Carla Clinician", "Clinician", "Approve", "Demonstration only.")
-        self.shot("9-approved")
+        self.shot("11-approved")
+
+    def report(self) -> None:
+        """Write the report that tells of the approval, and come back to the review."""
+        self.button("To the report")
+        self.heading("What does the board read?")
+        self.settled()
+        with self.timed("report"):
+            self.button("Write the report")
+            self.page.get_by_text("tells of the approval").wait_for(timeout=REPORT_MS)
+        self.settled()
+        self.shot("12-report")
+        self.menu("Review and export", "May it leave?")
 
     def download(self, folder: Path) -> Path:
         """The exported bundle, as the browser saves it."""
         self.button("Make the bundle")
+        self.page.get_by_role("button", name="Download the bundle").wait_for(timeout=BUNDLE_MS)
+        self.settled()
+        self.shot("13-bundle")
         with self.page.expect_download(timeout=STEP_MS) as caught:
             self.page.get_by_role("button", name="Download the bundle").click()
         target = folder / caught.value.suggested_filename

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,23 @@ def test_demo_journey(server: Server, browser, tmp_path: Path) -> None:
     journey.compare()
     journey.saliency()
     journey.review()
+    journey.report()
     bundle = journey.download(tmp_path)
     context.close()
     print(journey.seconds)
 
     assert main(["verify", str(bundle)]) == 0
+    demo_folder = str(ROOT / "assets" / "demo")
+    key = str(server.data / "keys" / "signing_key.pub")
+    assert main(["verify", str(bundle), "--key", key, "--cohort", demo_folder]) == 0
+    with zipfile.ZipFile(bundle) as opened:
+        names = set(opened.namelist())
+    assert {"model.onnx", "export.json", "report.pdf", "decisions.json", "model.sig"} <= names
+    edited = tmp_path / "edited.zip"
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    edited.write_bytes(content)
+    assert main(["verify", str(edited)]) == 1
     again = tmp_path / "again.parquet"
     demo = ["--cohort", str(ROOT / "assets" / "demo"), "--cache", str(tmp_path / "cache")]
     scoring = ["evaluate", "--model", str(bundle), *demo, "--out", str(again), "--quiet"]

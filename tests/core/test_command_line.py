@@ -89,7 +89,9 @@ def test_evaluate_reads_a_bundle_and_refuses_a_damaged_one(
 ) -> None:
     bundle = place / "bundle.zip"
     write_bundle(bundle, {"model.safetensors": place / "run" / "model.safetensors"}, {})
-    assert main(["verify", str(bundle)]) == 0
+    assert main(["verify", str(bundle)]) == 1, "whole, but nobody has approved it"
+    out = capsys.readouterr().out
+    assert "does NOT verify: Decision log, Approval, Audit figures." in out
     arguments = ["evaluate", "--model", str(bundle), "--cohort", str(small_cohort_folder)]
     common = ["--cache", str(place / "cache"), "--quiet"]
     assert main([*arguments, *common, "--out", str(place / "b.csv")]) == 0

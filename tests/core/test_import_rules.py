@@ -24,10 +24,12 @@ FLOORS = {
     "audit": 3,
     "explain": 4,
     "export": 5,
+    "report": 6,
     "scoring": 6,
     "pipeline": 7,
     "sweep": 8,
     "command_sweep": 9,
+    "command_verify": 9,
     "command_arguments": 10,
     "command_line": 11,
     "__main__": 12,
@@ -85,6 +87,7 @@ NEEDS_TORCH = {
     ),
     *(str(path.relative_to(ROOT)) for path in CORE.glob("models/*.py") if path.stem != "__init__"),
     "dashboard/backend/job.py",
+    "dashboard/backend/export_task.py",
 }
 
 

@@ -11,6 +11,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dashboard.backend.exports import ExportView
+from dashboard.backend.new_case import groups_of
+from dashboard.backend.pairs import Pairs, PairView
+from dashboard.backend.report_views import ReportView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from dashboard.backend.sweeps import Sweeps
 from dashboard.backend.views import (
@@ -82,6 +86,9 @@ class FakeServices:
     fail_with: str = ""
     start_problem: str = ""
     bundle: Path | None = None
+    exported: ExportView | None = None
+    reported: ReportView | None = None
+    lacking: list[str] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     previewed: list[RunConfig] = field(default_factory=list)
 
@@ -177,7 +184,15 @@ class FakeServices:
             warnings=("3 of 200 rows have no skin type.",),
             values={"file": 200, "diagnosis": 5, "fitzpatrick": 7, "sex": 3},
             images=200,
+            distinct={
+                "diagnosis": CLASSES,
+                "fitzpatrick": ("-1", "1", "2", "3", "4", "5", "6"),
+                "sex": ("female", "male", ""),
+            },
         )
+
+    def groups_of(self, inspection: CohortInspection, column: str, scheme: str) -> list[str]:
+        return groups_of(inspection, column, scheme)
 
     def cohort_table(self, case_id: str) -> pd.DataFrame:
         return self.frame
@@ -327,6 +342,30 @@ class FakeServices:
     def comparison(self, run_id: str, scheme: str | None = None) -> ComparisonView:
         return compared(scheme or "fst3")
 
+    def comparable(self, run_id: str) -> dict[str, str]:
+        return self._pairs().choices(run_id)
+
+    def measures(self, run_id: str) -> list[dict[str, Any]]:
+        return self._pairs().measures(run_id)
+
+    def measure_rows(self, run_id: str, measure: str, scheme: str, others: Any) -> pd.DataFrame:
+        return self._pairs().measure_rows(run_id, measure, scheme, others)
+
+    def pair(self, run_id: str, before: str, after: str, scheme: str) -> PairView:
+        return self._pairs().pair(run_id, before, after, scheme)
+
+    def _pairs(self) -> Pairs:
+        """The real ones over these runs, audits and predictions."""
+        runs = [run for run in self.run_views if run.state == JobState.FINISHED]
+        case = self.case_views[0]
+        row = SimpleNamespace(**{**vars(case), "limits": case.limits.to_json()})
+        results = SimpleNamespace(finished=self.run, audit=self.audit, predictions=self.predictions)
+        return Pairs(
+            SimpleNamespace(rows=lambda **wanted: runs),  # type: ignore[arg-type]
+            SimpleNamespace(row=lambda case_id: row),  # type: ignore[arg-type]
+            results,  # type: ignore[arg-type]
+        )
+
     # saliency
     def saliency_methods(self) -> dict[str, str]:
         return {"integrated_gradients": "Integrated Gradients", "grad_cam": "Grad-CAM"}
@@ -405,6 +444,31 @@ class FakeServices:
             )
         )
         return self.review(run_id)
+
+    def start_export(self, run_id: str, person: str = "", *, again: bool = False) -> str:
+        self.calls.append(("start_export", (run_id, again)))
+        if self.fail_with:
+            raise FairQuantError(self.fail_with)
+        return "job-export"
+
+    def export_view(self, run_id: str) -> ExportView | None:
+        return self.exported
+
+    def start_report(self, run_id: str, *, images: bool, person: str = "") -> str:
+        self.calls.append(("start_report", (run_id, images, person)))
+        if self.fail_with:
+            raise FairQuantError(self.fail_with)
+        self.other_jobs.append(job_view(JobKind.REPORT, id="job-report", run_id=run_id))
+        return "job-report"
+
+    def report_view(self, run_id: str) -> ReportView | None:
+        return self.reported
+
+    def missing_for_export(self, run_id: str) -> list[str]:
+        return self.lacking
+
+    def left_out(self, run_id: str) -> list[str]:
+        return ["The page for tablets is not in the bundle."]
 
     def export(self, run_id: str, person: str = "") -> Path:
         self.calls.append(("export", run_id))

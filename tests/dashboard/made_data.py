@@ -103,6 +103,9 @@ def made_audit(bits: float = 4.0, seed: int = 0) -> dict[str, Any]:
         "images": len(audit),
         "reference": "full precision",
         "candidate": "candidate",
+        "models": list(audit.models),
+        "scheme": "fst3",
+        "comparisons": {},
         "accuracy": accuracy,
         "size": {"bytes_on_disk": 840_000, "bytes_full_precision": 6_200_000},
     }

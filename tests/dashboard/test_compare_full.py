@@ -11,13 +11,17 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components import full_audit_sections as sections
 from dashboard.components.charts import full_audit as charts
+from dashboard.components.limit_words import Shown
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from tests.dashboard.conftest import Open, clean
 from tests.dashboard.fakes import FakeServices
 from tests.dashboard.made_data import CLASSES, case_view, predictions
 
-PARTS = ("full_measures", "full_gaps", "full_calibration", "full_confusion", "full_questions")
+PARTS = (
+    *("full_measures", "full_gaps", "full_thresholds"),
+    *("full_calibration", "full_confusion", "full_questions"),
+)
 MODELS = ["full precision", "candidate"]
 
 
@@ -67,7 +71,7 @@ def test_earlier_audits_say_so_and_show_the_page_as_before(open_page: Open) -> N
 
     assert clean(app)
     assert app.info[0].value == sections.AUDITED_EARLIER
-    assert any("Change per group" in heading.value for heading in app.subheader)
+    assert any("between two classifiers" in heading.value for heading in app.subheader)
 
 
 def test_in_short_shows_none_of_it_and_in_full_draws_it_when_opened(
@@ -101,20 +105,32 @@ def test_every_measure_with_interval_counts_and_reason(
 
 
 def test_one_measure_is_shown_in_per_cent(audited: dict[str, Any], open_page: Open) -> None:
-    app = opened(open_page, "full_measures")
-    app.selectbox(key="full_measure").select("sensitivity (melanoma)").run()
+    app = open_page("compare", expanded=("compare_dots_twin",))
+    app.selectbox(key="compare_measure").select("sensitivity (melanoma)").run()
 
     assert clean(app)
     stored = pd.DataFrame(audited["metrics"]["candidate"]["by_group"])
     stored = stored[stored["measure"] == "sensitivity (melanoma)"].set_index("group")["value"]
-    shown = next(
-        table.value
-        for table in app.dataframe
-        if "note" in table.value and "measure" not in table.value
+    shown = table_with(app, "note")
+    shown = shown[shown["model"] == "candidate"].set_index("group")
+    assert shown.loc["overall", "value"] == pytest.approx(100 * stored["overall"])
+    assert pd.isna(shown.loc["FST V-VI", "value"])
+    assert shown.loc["FST V-VI", "note"] == "not estimable: no image of melanoma"
+
+
+def test_thresholds_show_the_net_benefit(audited: dict[str, Any], open_page: Open) -> None:
+    app = opened(open_page, "full_thresholds")
+
+    assert clean(app)
+    table = table_with(app, "threshold")
+    assert table["threshold"].unique().tolist() == pytest.approx([5, 10, 20, 30, 50])
+    row = next(
+        row
+        for row in audited["metrics"]["candidate"]["by_group"]
+        if row["measure"] == "net benefit at 10 % (any of these)" and row["group"] == "overall"
     )
-    shown = shown[shown["model"] == "candidate"].set_index("group")["value"]
-    assert shown["overall"] == pytest.approx(100 * stored["overall"])
-    assert pd.isna(shown["FST V-VI"])
+    shown = table[(table["model"] == "candidate") & (table["threshold"].round() == 10)]
+    assert shown["value"].item() == pytest.approx(row["value"])
 
 
 def test_gaps_stand_beside_the_gap_by_chance(audited: dict[str, Any], open_page: Open) -> None:
@@ -125,6 +141,7 @@ def test_gaps_stand_beside_the_gap_by_chance(audited: dict[str, Any], open_page:
     fairness = table_with(app, "by_chance")
     assert fairness["by_chance"].notna().any()
     assert "gap_by_chance" in table_with(app, "worst_group")
+    assert set(table_with(app, "tpr_gap")["class"]) == set(CLASSES)
 
 
 def test_calibration_and_confusion_of_a_chosen_group(
@@ -172,7 +189,7 @@ def test_every_chart_has_an_alt_text_and_a_table_to_download(
     figures = app.get("plotly_chart")
     assert len(figures) == 2 + 7
     assert all(len(figure.proto.alt) > 20 for figure in figures)
-    assert len(app.get("download_button")) == 1 + 8
+    assert len(app.get("download_button")) == 1 + 9
 
 
 def test_a_measure_that_is_not_estimable_has_no_mark() -> None:
@@ -180,12 +197,28 @@ def test_a_measure_that_is_not_estimable_has_no_mark() -> None:
     rows = rows[rows["measure"] == "sensitivity (melanoma)"]
     groups = list(dict.fromkeys(rows["group"]))
 
-    figure = charts.measure_dots(rows, groups, MODELS, "sensitivity (melanoma)", True)
+    shown = Shown("sensitivity (melanoma)", "sensitivity")
+    figure = charts.measure_dots(rows, groups, MODELS, shown)
 
     place = groups.index("FST V-VI")
-    assert all(pd.isna(trace.x[place]) for trace in figure.data)
-    alt = charts.measure_alt(rows, groups, "sensitivity (melanoma)", "candidate", True)
-    assert "FST V-VI not estimable" in alt
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert len(marks) == len(MODELS)
+    assert all(pd.isna(trace.x[place]) for trace in marks)
+    assert "FST V-VI from not estimable to not estimable" in charts.measure_alt(
+        rows, groups, shown, *MODELS
+    )
+
+
+def test_treating_everybody_is_the_yardstick_of_the_net_benefit() -> None:
+    rows = pd.DataFrame({"model": "candidate", "threshold": [0.1, 0.5], "value": [0.2, 0.1]})
+    rows = rows.assign(n_positive=30, n_negative=70, low=0.0, high=0.3)
+
+    figure = charts.decision_curve(rows, ["candidate"])
+
+    everybody = next(trace for trace in figure.data if trace.name == "treat everybody")
+    assert list(everybody.y) == pytest.approx([0.3 - 0.7 / 9, 0.3 - 0.7])
+    alt = charts.decision_alt(rows, "overall", ["candidate"])
+    assert alt == "Net benefit for overall: candidate 0.200 at 10 % and 0.100 at 50 %."
 
 
 def test_confusion_shades_are_shares_of_the_truth() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components import state
+from fairquant_core.audit.criteria import Limits
 from tests.dashboard.conftest import Open, clean, press, shown
 from tests.dashboard.fakes import FakeServices
 
@@ -60,3 +61,65 @@ def test_uploaded_classifier_reaches_the_service_as_a_file(
     assert clean(app)
     made = next(call for call in services.calls if call[0] == "create_case")[1]
     assert made.classifier_path.name == "classifier.safetensors"
+
+
+def made_limits(app: AppTest, services: FakeServices) -> Limits:
+    """The limits that reach the service."""
+    app.text_input(key="new_title").set_value("Clinic A")
+    press(app, "Create the case")
+    assert clean(app)
+    return next(call for call in services.calls if call[0] == "create_case")[1].limits
+
+
+def test_every_limit_can_be_set_before_the_run(open_page: Open, services: FakeServices) -> None:
+    app = new_case_form(open_page)
+    app.multiselect(key="new_must_not_miss").set_value(["melanoma", "keratosis"])
+    app.selectbox(key="new_metric").select("sensitivity").run()
+    app.selectbox(key="new_positive").select("melanoma")
+    app.multiselect(key="new_passing").set_value(["FST V-VI"])
+    app.number_input(key="new_margin").set_value(5.0)
+    app.number_input(key="new_minimum").set_value(10)
+    app.number_input(key="new_minimum_positives_sensitivity").set_value(4)
+    app.number_input(key="new_minimum_negatives_sensitivity").set_value(30).run()
+
+    assert "5 points of sensitivity for melanoma" in shown(app.info[0].value)
+    wanted = Limits("sensitivity", 0.05, 10, ("FST V-VI",), ("melanoma",), 4, 30)
+    assert made_limits(app, services) == wanted
+
+
+def test_a_limit_without_its_condition_is_refused_before_it_is_sent(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = new_case_form(open_page)
+    app.selectbox(key="new_metric").select("auroc").run()
+
+    assert clean(app)
+    assert "none is named" in app.warning[-1].value
+    button = next(button for button in app.button if button.label == "Create the case")
+    assert button.disabled
+    app.multiselect(key="new_must_not_miss").set_value(["melanoma"]).run()
+    assert made_limits(app, services) == Limits(
+        "auroc", positive=("melanoma",), minimum_positives=5, minimum_negatives=5
+    )
+
+
+def test_minimums_of_accuracy_are_about_what_must_not_be_missed(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = new_case_form(open_page)
+    assert app.number_input(key="new_minimum_positives_accuracy").disabled
+    app.multiselect(key="new_must_not_miss").set_value(["melanoma"]).run()
+    app.number_input(key="new_minimum_positives_accuracy").set_value(7).run()
+
+    wanted = Limits("accuracy", positive=("melanoma",), minimum_positives=7)
+    assert made_limits(app, services) == wanted
+
+
+def test_the_groups_to_choose_from_follow_the_grouping(open_page: Open) -> None:
+    app = new_case_form(open_page)
+    assert app.multiselect(key="new_passing").options == ["FST I-II", "FST III-IV", "FST V-VI"]
+    app.selectbox(key="new_scheme").select("fst2").run()
+    assert app.multiselect(key="new_passing").options == ["FST I-III", "FST IV-VI"]
+    app.selectbox(key="new_group").select("sex")
+    app.selectbox(key="new_scheme").select("values").run()
+    assert app.multiselect(key="new_passing").options == ["female", "male"]

@@ -21,6 +21,7 @@ QUESTIONS = {
     "compare": "Does anyone lose?",
     "saliency": "Does it still look at the lesion?",
     "review": "May it leave?",
+    "report": "What does the board read?",
 }
 EXPANDERS = {
     "inbox": ("inbox_cases", "inbox_runs"),
@@ -47,7 +48,7 @@ def test_page_asks_its_question_and_answers_in_one_sentence(name: str, open_page
     assert answer(app).endswith(".")
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", EXPANDERS)
 def test_page_with_all_details_open(name: str, open_page: Open) -> None:
     app = open_page(name)
     for key in EXPANDERS[name]:
@@ -95,7 +96,7 @@ def test_page_of_a_case_in_preparation(name: str, open_page: Open, services: Fak
     assert clean(open_page(name))
 
 
-@pytest.mark.parametrize("name", ["inbox", "runs", "compare", "saliency", "review"])
+@pytest.mark.parametrize("name", ["inbox", "runs", "compare", "saliency", "review", "report"])
 @pytest.mark.parametrize(
     "run_state", [JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED, JobState.INTERRUPTED]
 )
@@ -253,7 +254,7 @@ def test_compare_in_full_shows_differences_and_all_schemes(open_page: Open) -> N
     app.run()
 
     assert clean(app)
-    assert any("Change per group" in heading.value for heading in app.subheader)
+    assert any("between two classifiers" in heading.value for heading in app.subheader)
 
 
 def test_export_is_refused_with_the_reason(open_page: Open) -> None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from dashboard.components.charts.palette import (
     ACCENT,
     GRID,
+    INK,
     NEUTRAL,
     OKABE_ITO,
     OUTLINE,
@@ -106,7 +107,7 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         line={"color": ACCENT, "width": 2, "dash": "dash"},
         annotation={
             "text": f"chosen: {chosen.label}",
-            "font": {"color": ACCENT, "size": 13},
+            "font": {"color": INK, "size": 13},
             "xanchor": "left",
             "yanchor": "top",
         },

@@ -1,4 +1,4 @@
-"""Does anyone lose: accuracy per group and model, and the paired differences."""
+"""Does anyone lose: the paired change of one measure per group, with the limit."""
 
 from __future__ import annotations
 
@@ -9,122 +9,49 @@ import plotly.graph_objects as go
 
 from dashboard.components.charts.palette import (
     ACCENT,
+    INK,
     NEUTRAL,
     OUTLINE,
     error_arms,
     framed,
     group_styles,
-    model_styles,
+    row_label,
 )
-from dashboard.components.words import joined, percent, points
+from dashboard.components.limit_words import Shown
+from dashboard.components.words import points
 
-STEP = 0.22
-"""Vertical distance between the models of one group, in rows."""
+ACCURACY = Shown("accuracy")
 
 
-def accuracy_dots(
-    accuracy: pd.DataFrame, groups: Sequence[str], models: Sequence[str]
+def difference_dots(
+    differences: pd.DataFrame,
+    groups: Sequence[str],
+    shown: Shown = ACCURACY,
+    margin: float | None = None,
 ) -> go.Figure:
-    """Accuracy per group with 95 % intervals, one mark per model.
-
-    Parameters
-    ----------
-    accuracy : [model, group, n, accuracy, low, high].
-    """
-    styles = model_styles(models)
-    rows = list(groups)
-    labels = []
-    for group in rows:
-        sizes = accuracy.loc[accuracy["group"] == group, "n"]
-        count = int(sizes.max()) if len(sizes) else 0
-        labels.append(f"{group}<br><sup>{count:,} images</sup>")
-    figure = go.Figure()
-    middle = (len(models) - 1) / 2
-    for place, model in enumerate(models):
-        part = accuracy[accuracy["model"] == model].set_index("group").reindex(rows)
-        style = styles[model]
-        figure.add_scatter(
-            x=part["accuracy"],
-            y=[row + STEP * (place - middle) for row in range(len(rows))],
-            name=model,
-            mode="markers",
-            error_x=error_arms(part["accuracy"], part["low"], part["high"], style.colour),
-            marker={
-                "color": style.colour,
-                "symbol": style.symbol,
-                "size": 12,
-                "line": {"color": OUTLINE, "width": 1},
-            },
-            customdata=part[["low", "high"]],
-            hovertemplate=(
-                f"{model}: %{{x:.1%}} (95 %: %{{customdata[0]:.1%}} to %{{customdata[1]:.1%}})"
-                "<extra></extra>"
-            ),
-        )
-        # The number stands at the end of the interval, where no other mark covers it.
-        figure.add_scatter(
-            x=part["high"],
-            y=[row + STEP * (place - middle) for row in range(len(rows))],
-            mode="text",
-            text=["" if pd.isna(value) else f" {percent(value)}" for value in part["accuracy"]],
-            textposition="middle right",
-            cliponaxis=False,
-            showlegend=False,
-            hoverinfo="skip",
-        )
-    framed(figure, 90 + (26 + 26 * len(models)) * len(rows))
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.45, -0.55]
-    )
-    for row in range(len(rows) - 1):
-        figure.add_hline(y=row + 0.5, line={"color": NEUTRAL, "width": 0.5, "dash": "dot"})
-    low, high = accuracy["low"].min(), accuracy["high"].max()
-    if pd.notna(low) and pd.notna(high):
-        margin = 0.04
-        figure.update_xaxes(range=[max(0.0, low - margin), min(1.05, high + 1.5 * margin)])
-    figure.update_xaxes(
-        title_text="accuracy on the audit photographs, with 95 % interval", tickformat=".0%"
-    )
-    return figure
-
-
-def accuracy_alt(accuracy: pd.DataFrame, groups: Sequence[str]) -> str:
-    """Return the takeaway of :func:`accuracy_dots`."""
-    table = accuracy.pivot(index="group", columns="model", values="accuracy")
-    if not {"full precision", "candidate"} <= set(table.columns):
-        return "Accuracy per group and model."
-    parts = [
-        f"{group} from {percent(table.loc[group, 'full precision'])} "
-        f"to {percent(table.loc[group, 'candidate'])}"
-        for group in groups
-        if group in table.index and pd.notna(table.loc[group, "candidate"])
-    ]
-    return f"Accuracy from full precision to the candidate: {joined(parts)}."
-
-
-def difference_dots(differences: pd.DataFrame, groups: Sequence[str], margin: float) -> go.Figure:
     """Paired change per group with its interval, and the limit as a line.
 
     Parameters
     ----------
-    differences : [group, difference, low, high] as fractions, negative = worse.
-    margin : the limit on the drop, as a fraction.
+    differences : [group, n, difference, low, high] as fractions, after minus before.
+    shown : the measure, which says in what unit and on which side it is worse.
+    margin : the limit on the loss, as a fraction; None draws no line.
     """
     styles = group_styles(groups)
-    rows = differences.set_index("group").reindex(list(groups)).dropna(subset=["difference"])
+    rows = differences.set_index("group").reindex(list(groups))
+    scale = 100 if shown.in_points else 1
     figure = go.Figure()
-    for group, row in rows.iterrows():
+    labels = []
+    for place, (group, row) in enumerate(rows.iterrows()):
         style = styles[str(group)]
+        value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
+        images = int(row["n"]) if pd.notna(row["n"]) else 0
+        labels.append(row_label(str(group), f"{images:,}"))
         figure.add_scatter(
-            x=[100 * row["difference"]],
-            y=[group],
-            error_x=error_arms(
-                [100 * row["difference"]], [100 * row["low"]], [100 * row["high"]], style.colour
-            ),
-            mode="markers+text",
-            text=[points(row["difference"], sign=True)],
-            textposition="top center",
-            cliponaxis=False,
+            x=[value],
+            y=[place],
+            error_x=error_arms([value], [low], [high], style.colour),
+            mode="markers",
             marker={
                 "color": style.colour,
                 "symbol": style.symbol,
@@ -132,34 +59,70 @@ def difference_dots(differences: pd.DataFrame, groups: Sequence[str], margin: fl
                 "line": {"color": OUTLINE, "width": 1},
             },
             showlegend=False,
-            hovertemplate=f"{group}: %{{x:.1f}} points<extra></extra>",
+            hovertemplate=(
+                f"{group}: {change_words(row['difference'], shown)} "
+                f"(95 %: {change_words(row['low'], shown)} to {change_words(row['high'], shown)})"
+                "<extra></extra>"
+            ),
         )
-    framed(figure, 100 + 48 * max(1, len(rows)), margin={"l": 8, "r": 8, "t": 48, "b": 8})
+        figure.add_scatter(
+            x=[value if pd.notna(value) else 0.0],
+            y=[place - 0.28],
+            mode="text",
+            text=[change_words(row["difference"], shown)],
+            cliponaxis=False,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    framed(figure, 100 + 52 * max(1, len(rows)), margin={"l": 8, "r": 8, "t": 48, "b": 8})
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
-    figure.add_vline(
-        x=-100 * margin,
-        line={"color": ACCENT, "width": 2, "dash": "dash"},
-        annotation={
-            "text": f"limit: {points(margin)} lost",
-            "font": {"color": ACCENT},
-            "xanchor": "right",
-            "yanchor": "bottom",
-        },
+    if margin is not None:
+        figure.add_vline(
+            x=-scale * margin,
+            line={"color": ACCENT, "width": 2, "dash": "dash"},
+            annotation={
+                "text": f"limit: {points(margin)} lost",
+                "font": {"color": INK},
+                "xanchor": "right",
+                "yanchor": "bottom",
+            },
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6]
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title_text="change of accuracy in points (left = worse)")
+    side = "left" if shown.higher_is_better else "right"
+    unit = " in points" if shown.in_points else ""
+    figure.update_xaxes(title_text=f"change of {shown.title}{unit} ({side} = worse)")
     return figure
 
 
-def difference_alt(differences: pd.DataFrame, margin: float) -> str:
+def difference_alt(
+    differences: pd.DataFrame, shown: Shown = ACCURACY, margin: float | None = None
+) -> str:
     """Return the takeaway of :func:`difference_dots`."""
     rows = differences[~differences["group"].isin(["unknown", "overall"])].dropna(
         subset=["difference"]
     )
     if rows.empty:
-        return "No group's change can be estimated."
-    worst = rows.loc[rows["difference"].idxmin()]
+        return f"No group's change of {shown.title} can be estimated."
+    worst = rows.sort_values("difference", ascending=shown.higher_is_better).iloc[0]
+    against = "" if margin is None else f", against a limit of {points(margin)} lost"
     return (
-        f"Change per group against a limit of {points(margin)} lost: {worst['group']} changes "
-        f"most, {points(worst['difference'], sign=True)}."
+        f"Change of {shown.title} per group{against}: {worst['group']} loses most or gains least, "
+        f"{change_words(worst['difference'], shown)}."
     )
+
+
+def change_words(change: float | None, shown: Shown) -> str:
+    """Return a change in the unit of its measure, with its sign.
+
+    Examples
+    --------
+    >>> change_words(-0.031, Shown("accuracy"))
+    '-3.1 points'
+    >>> change_words(0.0123, Shown("Brier score", "brier", False))
+    '+0.012'
+    """
+    if shown.in_points or change is None or pd.isna(change):
+        return points(change, sign=True)
+    return f"{change:+.3f}"

@@ -11,14 +11,15 @@ import plotly.graph_objects as go
 
 from dashboard.components.charts.palette import (
     BLUE_ORANGE,
-    CLEAR,
     NEUTRAL,
     OUTLINE,
     error_arms,
     framed,
     model_styles,
+    row_label,
 )
-from dashboard.components.words import counted, joined, percent, points
+from dashboard.components.limit_words import Shown
+from dashboard.components.words import capital, counted, joined, percent, points
 
 STEP = 0.22
 """Vertical distance between the models of one row."""
@@ -36,37 +37,50 @@ def figure_words(value: float | None, in_percent: bool) -> str:
 
 
 def measure_dots(
-    rows: pd.DataFrame,
-    groups: Sequence[str],
-    models: Sequence[str],
-    title: str,
-    in_percent: bool,
+    rows: pd.DataFrame, groups: Sequence[str], models: Sequence[str], shown: Shown
 ) -> go.Figure:
     """One measure per group with 95 % intervals, one mark per model; none where not estimable.
 
     Parameters
     ----------
-    rows : [model, group, value, low, high].
-    title : name of the measure, for the axis.
+    rows : [model, group, n, value, low, high].
     """
-    figure = _dots(rows, "group", list(groups), models, in_percent)
+    figure = _dots(rows, "group", list(groups), models, shown.in_percent)
+    labels = []
+    for group in groups:
+        sizes = rows.loc[rows["group"] == group, "n"].to_numpy(float)
+        low, high = (sizes.min(), sizes.max()) if len(sizes) else (0, 0)
+        # How many images enter can depend on the answers, for example for a predictive value.
+        count = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        labels.append(row_label(str(group), count))
+    figure.update_yaxes(ticktext=labels)
+    better = "" if shown.higher_is_better else " (left = better)"
     figure.update_xaxes(
-        title_text=f"{title}, with 95 % interval", tickformat=".0%" if in_percent else None
+        title_text=f"{shown.title} on the audit photographs, with 95 % interval{better}",
+        tickformat=".0%" if shown.in_percent else None,
     )
+    low, high = rows["low"].min(), rows["high"].max()
+    if pd.notna(low) and pd.notna(high):
+        # The numbers stand to the right of the intervals and need room there.
+        reach = max(high - low, 0.05)
+        figure.update_xaxes(range=[low - 0.06 * reach, high + 0.14 * reach])
     return figure
 
 
 def measure_alt(
-    rows: pd.DataFrame, groups: Sequence[str], title: str, after: str, in_percent: bool
+    rows: pd.DataFrame, groups: Sequence[str], shown: Shown, before: str, after: str
 ) -> str:
     """Return the takeaway of :func:`measure_dots`."""
-    values = rows[rows["model"] == after].set_index("group")["value"]
+    values = {
+        (group, model): value
+        for group, model, value in zip(rows["group"], rows["model"], rows["value"], strict=True)
+    }
     parts = [
-        f"{group} {figure_words(values.get(group), in_percent)}"
+        f"{group} from {figure_words(values.get((group, before)), shown.in_percent)} "
+        f"to {figure_words(values.get((group, after)), shown.in_percent)}"
         for group in groups
-        if group in values.index
     ]
-    return f"{title} of the {after} per group: {joined(parts)}."
+    return f"{capital(shown.title)} per group, from {before} to {after}: {joined(parts)}."
 
 
 def gap_dots(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
@@ -144,6 +158,20 @@ def _dots(
                 "<extra></extra>"
             ),
         )
+        # The number stands at the end of the interval, where no other mark covers it.
+        figure.add_scatter(
+            x=part["high"].fillna(part["value"]),
+            y=heights,
+            mode="text",
+            text=[
+                "" if pd.isna(value) else f"\u2002{percent(value) if in_percent else word}"
+                for value, word in zip(part["value"], words, strict=True)
+            ],
+            textposition="middle right",
+            cliponaxis=False,
+            showlegend=False,
+            hoverinfo="skip",
+        )
     framed(figure, 90 + (26 + 26 * len(models)) * max(1, len(places)))
     figure.update_yaxes(
         tickvals=list(range(len(places))),
@@ -213,6 +241,75 @@ def calibration_alt(rows: pd.DataFrame, group: str, models: Sequence[str]) -> st
     return f"Calibration for {group}: {joined(parts) or 'no photograph'}."
 
 
+def decision_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
+    """Net benefit over the probability from which one acts, beside treating everybody and nobody.
+
+    Parameters
+    ----------
+    rows : [model, threshold, n_positive, n_negative, value, low, high] of one group.
+
+    Source
+    ------
+    Vickers & Elkin 2006, Medical Decision Making 26:565.
+    """
+    styles = model_styles(models)
+    figure = go.Figure()
+    thresholds = np.array(sorted(rows["threshold"].unique()), dtype=float)
+    first = rows.iloc[0]
+    images = first["n_positive"] + first["n_negative"]
+    if images:
+        share = first["n_positive"] / images
+        everybody = share - (1 - share) * thresholds / (1 - thresholds)
+        figure.add_scatter(
+            x=thresholds,
+            y=everybody,
+            mode="lines",
+            name="treat everybody",
+            line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
+            hovertemplate="treat everybody: %{y:.3f}<extra></extra>",
+        )
+    figure.add_hline(y=0, line={"color": NEUTRAL, "width": 1, "dash": "dash"})
+    for model in models:
+        part = rows[rows["model"] == model].sort_values("threshold")
+        style = styles[model]
+        figure.add_scatter(
+            x=part["threshold"],
+            y=part["value"],
+            name=model,
+            mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "width": 1.5},
+            error_y=_arms(part, "value", style.colour),
+            marker={"color": style.colour, "symbol": style.symbol, "size": 10},
+            hovertemplate=f"{model}, acting from %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
+        )
+    framed(figure, 380)
+    figure.update_xaxes(
+        title_text="probability from which one acts", tickformat=".0%", tickvals=thresholds
+    )
+    figure.update_yaxes(title_text="net benefit (0 = treat nobody)")
+    # Treating everybody falls far below zero, where no classifier is of interest.
+    lowest = min(0.0, float(np.nan_to_num(rows["low"].min())))
+    highest = max(0.01, float(np.nan_to_num(rows["high"].max())))
+    reach = highest - lowest
+    figure.update_yaxes(range=[lowest - 0.05 * reach, highest + 0.05 * reach])
+    return figure
+
+
+def decision_alt(rows: pd.DataFrame, group: str, models: Sequence[str]) -> str:
+    """Return the takeaway of :func:`decision_curve`."""
+    parts = [
+        f"{model} {joined(words)}"
+        for model in models
+        if (
+            words := [
+                f"{figure_words(row['value'], False)} at {percent(row['threshold'])}"
+                for _, row in rows[rows["model"] == model].sort_values("threshold").iterrows()
+            ]
+        )
+    ]
+    return f"Net benefit for {group}: {'; '.join(parts)}."
+
+
 def confusion_matrix(
     counts: Sequence[Sequence[int]],
     classes: Sequence[str],
@@ -236,7 +333,7 @@ def confusion_matrix(
             y=names,
             zmin=0,
             zmax=1,
-            colorscale=[[0, CLEAR], [1, BLUE_ORANGE[1][1]]],
+            colorscale=[[0, BLUE_ORANGE[2][1]], [1, BLUE_ORANGE[0][1]]],
             showscale=False,
             xgap=1,
             ygap=1,

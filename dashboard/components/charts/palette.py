@@ -33,6 +33,7 @@ of the light or dark theme (elements/lib/streamlit_plotly_theme.py); left alone 
 
 FONT_SIZE = 13
 ACCENT = "#D14A12"
+"""Lines and marks only: as text it is too faint on one of the two backgrounds, as every orange is."""
 
 CIVIDIS = "Cividis"
 BLUE_ORANGE = [
@@ -106,6 +107,7 @@ def framed(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
         },
         font={"color": INK, "size": FONT_SIZE},
         hoverlabel={"align": "left"},
+        modebar={"bgcolor": CLEAR, "color": NEUTRAL, "activecolor": NEUTRAL},
         dragmode=False,
     )
     axis = {
@@ -120,6 +122,11 @@ def framed(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
     if layout:
         figure.update_layout(**layout)
     return figure
+
+
+def row_label(name: str, images: str) -> str:
+    """Name of a row with its images below; the space in front is for the wider letters of a saved picture."""
+    return f"\u2002{name}<br><sup>{images} images</sup>"
 
 
 def error_arms(

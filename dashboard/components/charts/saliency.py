@@ -20,6 +20,7 @@ from dashboard.components.charts.palette import (
     framed,
     group_styles,
     model_styles,
+    row_label,
 )
 from dashboard.components.words import joined, known, percent
 
@@ -219,7 +220,7 @@ def drift_dots(
                 ),
             )
             count = part["n"].iloc[row]
-            labels[row] = f"{group}<br><sup>{int(count) if known(count) else 0} images</sup>"
+            labels[row] = row_label(group, str(int(count) if known(count) else 0))
         ends = part[f"{name}_high"].fillna(part[name])
         reach = max(reach, float(np.nanmax([*ends, 0.0])))
         figure.add_scatter(

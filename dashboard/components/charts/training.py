@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.components.charts.palette import (
     ACCENT,
+    INK,
     NEUTRAL,
     OKABE_ITO,
     OUTLINE,
@@ -95,7 +96,7 @@ def bits_curve(epochs: pd.DataFrame, budget: float) -> go.Figure:
     figure.add_hline(
         y=budget,
         line={"color": ACCENT, "width": 2, "dash": "dash"},
-        annotation={"text": f"budget {budget:g} bits", "font": {"color": ACCENT}},
+        annotation={"text": f"budget {budget:g} bits", "font": {"color": INK}},
         annotation_position="top left",
     )
     values = [*epochs["average_bits"].dropna().tolist(), budget]

@@ -7,6 +7,7 @@ uses.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,28 @@ from PIL import Image
 from safetensors.numpy import save_file
 from sqlalchemy.orm import Session
 
+from dashboard.backend import exports
 from dashboard.backend.budget import kept_parameters, solve_curve
+from dashboard.backend.bundle_files import REPORT_FILES, REPORT_JSON
 from dashboard.backend.cases import COHORT_FOLDER
 from dashboard.backend.evidence import AUDIT_FILE, MODEL_FILE, PLAN_FILE, PREDICTIONS_FILE
+from dashboard.backend.jobs import JobRequest
 from dashboard.backend.new_case import hash_images
 from dashboard.backend.schema import Case
 from dashboard.backend.services import Services
-from dashboard.backend.views import NewCase
+from dashboard.backend.views import JobKind, NewCase
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.explain.drift import image_drift
 from fairquant_core.explain.maps import ComparedMaps
+from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import (
     MEASURED_COLUMNS,
     MeasuredMap,
     SensitivityMap,
 )
+from tests.dashboard.made_export import made_check, write_small_onnx
 
 CLASSES = ("benign", "malignant")
 CHANNELS, WEIGHTS = 8, 9
@@ -78,6 +84,18 @@ def write_classifier(path: Path, classes: tuple[str, ...] = CLASSES) -> Path:
     }
     save_file(tensors, str(path), metadata={"fairquant": json.dumps(about)})
     return path
+
+
+def fingerprint_of(run_id: str) -> str:
+    """A fingerprint of its own for every run."""
+    return hashlib.sha256(run_id.encode()).hexdigest()
+
+
+def write_packed(path: Path, run_id: str) -> None:
+    """A packed file that tells which classifier it holds."""
+    about = {"format": "fairquant-packed", "fingerprint": fingerprint_of(run_id)}
+    tensors = {"conv.weight.packed": np.frombuffer(run_id.encode(), np.uint8)}
+    save_file(tensors, str(path), metadata={"fairquant": json.dumps(about)})
 
 
 def make_case(services: Services, folder: Path, **changes: Any) -> str:
@@ -151,8 +169,9 @@ def finish_run(
     )
     audit["size"] = {"bytes_on_disk": size, "bytes_full_precision": 9000}
     (folder / AUDIT_FILE).write_text(json.dumps(audit))
-    (folder / MODEL_FILE).write_bytes(f"weights of {run_id}".encode())
-    (folder / PLAN_FILE).write_text("{}")
+    write_packed(folder / MODEL_FILE, run_id)
+    plan = BitPlan.uniform({"conv": WEIGHTS}, {"conv": CHANNELS}, 4)
+    (folder / PLAN_FILE).write_text(json.dumps(plan.to_json()))
     names = (PREDICTIONS_FILE, AUDIT_FILE, MODEL_FILE, PLAN_FILE)
     artefact = services._artefacts.publish({name: folder / name for name in names})
     summary = {"achieved_bits": 3.99, "bytes_packed": size, "verdict": audit["verdict"]}
@@ -218,6 +237,66 @@ def finish_saliency(
     names = ("saliency.npz", "saliency_groups.parquet")
     artefact = services._artefacts.publish({name: folder / name for name in names})
     _finish(services, job_id, artefact, {"problems": problems, "crop": 0.9})
+
+
+def finish_export(
+    services: Services,
+    run_id: str,
+    folder: Path,
+    *,
+    fast: str | None = "WITHIN",
+    objections: tuple[str, ...] = (),
+    fingerprint: str | None = None,
+) -> str:
+    """Do what the "export" job does; `fast` is the verdict of the fast file, None where it is slower."""
+    job_id = services.start_export(run_id, "Ada")
+    case = services.case(services.run(run_id).case_id)
+    own = fingerprint or fingerprint_of(run_id)
+    write_small_onnx(folder / exports.EXACT_FILE, CLASSES, own)
+    names = [exports.EXACT_FILE, exports.EXACT_CHECK, exports.FAST_CHECK]
+    checks = {
+        exports.EXACT_CHECK: made_check(case.groups, objections=objections),
+        exports.FAST_CHECK: made_check(
+            case.groups,
+            kind="int8",
+            ratio=0.4 if fast else 1.3,
+            objections=() if fast else ("it takes 1.30 x (1.27 to 1.33) the time here",),
+        ),
+    }
+    if fast:
+        write_small_onnx(folder / exports.FAST_FILE, CLASSES, own, "int8")
+        services.predictions(run_id).save(folder / exports.FAST_PREDICTIONS)
+        checks[exports.FAST_AUDIT] = {**services.audit(run_id), "verdict": fast}
+        names += [exports.FAST_FILE, exports.FAST_PREDICTIONS, exports.FAST_AUDIT]
+    for name, content in checks.items():
+        (folder / name).write_text(json.dumps(content))
+    artefact = services._artefacts.publish({name: folder / name for name in names})
+    _finish(services, job_id, artefact, {"seconds": {}})
+    return job_id
+
+
+def finish_report(services: Services, run_id: str, folder: Path) -> None:
+    """Leave what a "report" job leaves about the present state of the run."""
+    review = services.review(run_id)
+    sequence = review.decisions[-1].sequence if review.decisions else 0
+    config = {"sequence": sequence, "hashes": review.hashes}
+    job_id = services._jobs.submit(
+        JobRequest(
+            JobKind.REPORT,
+            services.run(run_id).case_id,
+            "Report",
+            {"run": run_id, **config},
+            config,
+            parent_id=run_id,
+        )
+    )
+    about = {"run": run_id, "log_sequence": sequence, "approved": review.state == "approved"}
+    for name in REPORT_FILES:
+        (folder / name).write_text(f"{name} of {run_id}")
+    told = {"about": about, "identity": {"hashes": review.hashes}}
+    (folder / REPORT_JSON).write_text(json.dumps(told))
+    artefact = services._artefacts.publish({name: folder / name for name in REPORT_FILES})
+    _finish(services, job_id, artefact, {})
 
 
 def _finish(

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobState
 from fairquant_core.audit.criteria import Limits
+from fairquant_core.data.skin_tone import SCHEMES
 from fairquant_core.errors import FairQuantError
 from tests.dashboard.backend.made_results import (
     finish_prepare,
@@ -150,6 +151,10 @@ def test_the_form_gets_a_guess(services: Services, tmp_path: Path) -> None:
     assert found.guess["scheme"] == "fst3"
     assert found.guess["classes"] == ("benign", "malignant")
     assert found.images == 60
+    assert found.distinct["label"] == ("benign", "malignant") and "file" in found.values
+    groups = services.groups_of(found, "fitzpatrick", "fst3")
+    assert groups == [name for name in SCHEMES["fst3"].groups if name in groups] and groups
+    assert services.groups_of(found, "label", "fst3") == []
     assert any("1 of 60" in warning for warning in found.warnings)
     with pytest.raises(FairQuantError):
         services.inspect_cohort(tmp_path / "nowhere")

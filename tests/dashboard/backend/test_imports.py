@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 MODULES = sorted(
     f"dashboard.backend.{path.stem}"
     for path in (REPOSITORY / "dashboard" / "backend").glob("*.py")
-    if path.stem not in ("__init__", "job")
+    if path.stem not in ("__init__", "job", "export_task")
 )
 
 

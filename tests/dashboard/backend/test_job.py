@@ -12,7 +12,7 @@ from dashboard.backend.saliency_views import SaliencyChoice
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState, NewCase
 from fairquant_core.audit.criteria import Limits
-from tests.dashboard.backend.made_results import write_cohort
+from tests.dashboard.backend.made_results import finish_report, write_cohort
 
 torch = pytest.importorskip("torch")
 
@@ -29,6 +29,7 @@ def work_off(services: Services, job_id: str) -> None:
         JobKind.SENSITIVITY: job.sensitivity,
         JobKind.RUN: job.run,
         JobKind.SALIENCY: job.saliency,
+        JobKind.EXPORT: job.export,
     }
     assert execute(job_id, claimed.attempt, services.settings, computations) == 0
     ended = services.job(job_id)
@@ -90,9 +91,44 @@ def _journey(services: Services, tmp_path: Path) -> None:
 
     _saliency(services, run_id, tmp_path / "cohort")
 
+    _export(services, run_id)
+
     services.decide(run_id, "Ada", "auditor", "propose")
     services.decide(run_id, "Kwame", "clinician", "approve", "", "Test.")
+    finish_report(services, run_id, tmp_path)
     assert services.export(run_id).is_file()
+
+
+def _export(services: Services, run_id: str) -> None:
+    """The real file, opened by the real runtime, on every audit image."""
+    job_id = services.start_export(run_id, "Ada")
+    work_off(services, job_id)
+    view = services.export_view(run_id)
+    assert view is not None and view.check is not None
+    assert view.may_leave, view.objections
+    audit = services.audit(run_id)
+    assert view.check["audited"]["images"] == view.check["audited"]["same_class"] == audit["images"]
+    assert view.check["audited"]["largest_difference"] < 1e-4
+    groups = [row["group"] for row in view.check["parity"]["by_group"]]
+    assert set(groups) == set(services.case(services.run(run_id).case_id).groups)
+    assert view.check["size"]["bits_requested"] == 4.0
+    assert view.check["size"]["bits_achieved"] == services.run(run_id).achieved_bits
+    # Whether whole numbers are faster is this machine's answer; both answers are told in full.
+    assert view.fast is not None
+    assert view.fast["latency"]["faster"] == (view.fast_audit is not None)
+    if view.fast_audit is not None:
+        assert view.fast_audit["limits"] == audit["limits"]
+        assert view.fast_audit["images"] == audit["images"]
+    else:
+        assert f"{view.fast['latency']['ratio']:.2f} x" in view.fast_why_not
+    stages = services.log(job_id)["stage"].drop_duplicates().tolist()
+    assert [name for name in stages if name != "own audit"] == [
+        "images",
+        "exact file",
+        "exact check",
+        "fast file",
+        "fast check",
+    ]
 
 
 def _saliency(services: Services, run_id: str, cohort: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +14,16 @@ from dashboard.backend.reviews import same_person
 from dashboard.backend.services import Services, open_services
 from dashboard.backend.views import ReviewState
 from fairquant_core.errors import FairQuantError, NotApproved
-from fairquant_core.export.bundle import verify_bundle
-from tests.dashboard.backend.made_results import finish_run
+from tests.dashboard.backend.made_results import finish_export, finish_report, finish_run
 
 
 @pytest.fixture
-def approved(finished_run: str, services: Services) -> str:
+def approved(finished_run: str, services: Services, tmp_path: Path) -> str:
+    """Files checked, proposed, approved, report written: everything that a download needs."""
+    finish_export(services, finished_run, tmp_path)
     services.decide(finished_run, "Ada", "auditor", "propose")
     services.decide(finished_run, "Kwame", "clinician", "approve", "Looks safe.")
+    finish_report(services, finished_run, tmp_path)
     return finished_run
 
 
@@ -50,6 +50,7 @@ def test_the_way_to_an_approval(finished_run: str, services: Services) -> None:
         "plan",
         "classifier",
         "cohort",
+        "split",
         "limits",
     }
     assert services.run(finished_run).review_state == ReviewState.APPROVED
@@ -77,7 +78,27 @@ def test_nobody_approves_without_a_proposal(finished_run: str, services: Service
 
 def test_without_the_rule_one_person_may_decide(finished_run: str, services: Services) -> None:
     alone = open_services(replace(services.settings, four_eyes=False))
-    assert alone.decide(finished_run, "Rosa", "auditor", "approve").may_export
+    assert alone.decide(finished_run, "Rosa", "clinician", "approve").may_export
+
+
+@pytest.mark.parametrize(
+    ("role", "decision", "needed"),
+    [
+        ("clinician", "propose", "auditor"),
+        ("auditor", "approve", "clinician"),
+        ("auditor", "reject", "clinician"),
+        ("auditor", "request changes", "clinician"),
+    ],
+)
+def test_each_role_has_its_own_decisions(
+    finished_run: str, services: Services, role: str, decision: str, needed: str
+) -> None:
+    if decision != "propose":
+        services.decide(finished_run, "Ada", "auditor", "propose")
+    before = services.review(finished_run).decisions
+    with pytest.raises(FairQuantError, match=f"is for the {needed}"):
+        services.decide(finished_run, "Kwame", role, decision, "Because.")
+    assert services.review(finished_run).decisions == before
 
 
 def test_a_verdict_that_is_no_pass_needs_an_override(
@@ -271,30 +292,3 @@ def test_an_unapproved_run_never_exports(finished_run: str, services: Services) 
 def test_names_are_compared_without_case_and_spaces() -> None:
     assert same_person("Ada  Lovelace", " ada lovelace")
     assert not same_person("Ada", "Adam")
-
-
-def test_an_approved_run_exports_a_bundle_that_verifies(
-    approved: str, services: Services, tmp_path: Path
-) -> None:
-    path = services.export(approved, "Kwame")
-    assert verify_bundle(path) == []
-    with zipfile.ZipFile(path) as bundle:
-        names = set(bundle.namelist())
-        decisions = json.loads(bundle.read("decisions.json"))
-        readme = bundle.read("README.txt").decode()
-        model = bundle.read("model.safetensors")
-    assert {"audit.json", "predictions.parquet", "plan.json"} <= names
-    assert model == f"weights of {approved}".encode()
-    assert [entry["action"] for entry in decisions["entries"]] == [
-        "case created",
-        "propose",
-        "approve",
-    ]
-    assert f"evaluate --model {path.name}" in readme
-    assert "Kwame" in readme
-    entry = services.audit_log().iloc[-1]
-    assert (entry["action"], entry["person"]) == ("export", "Kwame")
-    # Exporting again writes the very same bytes.
-    before = path.read_bytes()
-    assert services.export(approved).read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from dashboard.backend.schema import Case, Meta, Note
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store, canonical, digest, now
+from dashboard.backend.store import Store, digest, now
 from fairquant_core.errors import FairQuantError
+from fairquant_core.files import canonical
 from tests.dashboard.backend.conftest import bare_case
 
 

@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dashboard.components import tables
 from dashboard.components.charts import (
     budget,
     cohort,
     comparison,
+    full_audit,
     palette,
     sensitivity,
     training,
 )
+from dashboard.components.limit_words import Shown
 from tests.dashboard.made_data import (
     GROUPS,
     LAYERS,
@@ -147,37 +150,60 @@ def test_budget_line_is_drawn_with_its_number() -> None:
     assert any("budget 4 bits" in note.text for note in figure.layout.annotations)
 
 
+def rows(view, *models: str) -> pd.DataFrame:
+    """Accuracy of a comparison as rows of a measure."""
+    found = view.accuracy.rename(columns={"accuracy": "value"})
+    return found[found["model"].isin(models)] if models else found
+
+
 def test_comparison_draws_one_mark_per_group_and_model() -> None:
     view = compared("fst3")
     groups = ["overall", *view.groups]
-    figure = comparison.accuracy_dots(view.accuracy, groups, view.models)
+    figure = full_audit.measure_dots(rows(view), groups, view.models, Shown("accuracy"))
     marks = [trace for trace in figure.data if trace.mode == "markers"]
 
     assert [trace.name for trace in marks] == list(view.models)
     assert all(len(trace.x) == len(groups) for trace in marks)
     assert len({trace.marker.symbol for trace in marks}) == len(marks)
+    assert all("images" in label for label in figure.layout.yaxis.ticktext)
 
 
 def test_group_without_images_is_left_empty_not_zero() -> None:
-    accuracy = pd.DataFrame(
-        {
-            "model": ["full precision"],
-            "group": ["FST VI"],
-            "n": [0],
-            "accuracy": [np.nan],
-            "low": [np.nan],
-            "high": [np.nan],
-        }
-    )
-    figure = comparison.accuracy_dots(accuracy, ["FST VI"], ["full precision"])
+    frame = pd.DataFrame({"model": ["full precision"], "group": ["FST VI"], "n": [0]})
+    frame = frame.assign(value=np.nan, low=np.nan, high=np.nan)
+    figure = full_audit.measure_dots(frame, ["FST VI"], ["full precision"], Shown("accuracy"))
 
     assert texts(figure) == [""]
+    assert "FST VI<br><sup>0 images</sup>" in figure.layout.yaxis.ticktext[0]
 
 
 def test_limit_is_drawn_on_the_losing_side() -> None:
-    figure = comparison.difference_dots(compared("fst3").differences, GROUPS, 0.02)
+    figure = comparison.difference_dots(compared("fst3").differences, GROUPS, margin=0.02)
 
     assert any(shape.x0 == -2.0 for shape in figure.layout.shapes)
+    assert figure.layout.xaxis.title.text == "change of accuracy in points (left = worse)"
+
+
+def test_where_lower_is_better_the_axis_and_the_words_say_so() -> None:
+    changes = pd.DataFrame({"group": list(GROUPS), "n": 40, "difference": [-0.2, 0.1, np.nan]})
+    changes = changes.assign(low=changes["difference"] - 0.05, high=changes["difference"] + 0.05)
+    shown = Shown("Brier score", "brier", higher_is_better=False)
+    figure = comparison.difference_dots(changes, GROUPS, shown)
+
+    assert figure.layout.xaxis.title.text == "change of Brier score (right = worse)"
+    assert not any(shape.x0 == -2.0 for shape in figure.layout.shapes)
+    assert texts(figure) == ["-0.200", "+0.100", "not estimable"]
+    assert f"{GROUPS[1]} loses most" in comparison.difference_alt(changes, shown)
+
+
+@pytest.mark.parametrize("wanted", ["png", "svg"])
+def test_a_chart_offers_nothing_but_saving_it(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables.st, "session_state", {tables.PICTURE_FORMAT: wanted})
+    config = tables.chart_config("compare_dots")
+
+    assert config["modeBarButtons"] == [["toImage"]]
+    assert config["toImageButtonOptions"]["format"] == wanted
+    assert config["toImageButtonOptions"]["filename"] == "fairquant_compare_dots"
 
 
 CURVE = pd.DataFrame(

@@ -7,6 +7,7 @@ import pytest
 
 from dashboard.backend.views import InboxView, JobState
 from dashboard.components import sentences
+from fairquant_core.audit.criteria import Limits
 from tests.dashboard.made_data import case_view, epochs_frame, job_view, run_view
 
 GROUPS = ["FST I-II", "FST III-IV", "FST V-VI"]
@@ -157,30 +158,30 @@ def test_one_epoch_alone_is_not_called_flat() -> None:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        ((WITHIN, WITHIN, WITHIN), "No group loses more than 2 points."),
+        ((WITHIN, WITHIN, WITHIN), "No group loses more than 2 points of accuracy."),
         (
             (WITHIN, WITHIN, UNSURE),
-            "No group loses more than 2 points, except perhaps types V-VI, "
+            "No group loses more than 2 points of accuracy, except perhaps types V-VI, "
             "where 127 images cannot tell.",
         ),
         (
             (WITHIN, WITHIN, OUTSIDE),
-            "Types V-VI lose more than 2 points; types I-II and III-IV stay within the limit.",
+            "Types V-VI lose more than 2 points of accuracy; types I-II and III-IV stay within the limit.",
         ),
         (
             (UNSURE, UNSURE, UNSURE),
-            "These photographs cannot tell whether any group loses more than 2 points.",
+            "These photographs cannot tell whether any group loses more than 2 points of accuracy.",
         ),
         (
             (OUTSIDE, UNSURE, OUTSIDE),
-            "Types I-II and V-VI lose more than 2 points; undecided for types III-IV, "
+            "Types I-II and V-VI lose more than 2 points of accuracy; undecided for types III-IV, "
             "where 200 images cannot tell.",
         ),
     ],
     ids=["all within", "one unsure", "one outside", "all unsure", "mixed"],
 )
 def test_comparison_never_turns_missing_evidence_into_a_pass(found: tuple, text: str) -> None:
-    assert sentences.compare_sentence(verdicts(*found), DIFFERENCES, 0.02) == text
+    assert sentences.compare_sentence(verdicts(*found), DIFFERENCES, Limits()) == text
 
 
 def test_a_loss_over_all_images_alone_is_not_hidden() -> None:
@@ -192,8 +193,30 @@ def test_a_loss_over_all_images_alone_is_not_hidden() -> None:
     )
 
     assert "All photographs together lose more" in sentences.compare_sentence(
-        table, DIFFERENCES, 0.02
+        table, DIFFERENCES, Limits()
     )
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (
+            Limits("sensitivity", 0.05, positive=("melanoma",)),
+            "No group loses more than 5 points of sensitivity for melanoma, except perhaps types "
+            "V-VI, where 127 images cannot tell.",
+        ),
+        (
+            Limits("macro auroc", groups=("FST I-II", "FST V-VI")),
+            "Types I-II and III-IV lose no more than 2 points of macro AUROC, except perhaps types "
+            "V-VI, where 127 images cannot tell.",
+        ),
+    ],
+    ids=["one condition", "some groups"],
+)
+def test_the_sentence_names_the_metric_of_the_limits(limits: Limits, text: str) -> None:
+    found = verdicts(WITHIN, WITHIN, UNSURE)
+
+    assert sentences.compare_sentence(found, DIFFERENCES, limits) == text
 
 
 @pytest.mark.parametrize(("half", "certain"), [(0.02, True), (0.05, False), (float("nan"), False)])

@@ -7,7 +7,9 @@ import math
 
 import pytest
 
-from dashboard.components import words
+from dashboard.components import limit_words, words
+from fairquant_core.audit.criteria import Limits
+from fairquant_core.data.skin_tone import SCHEMES
 
 
 def test_examples_in_the_docstrings_hold() -> None:
@@ -52,3 +54,23 @@ def test_typed_text_is_not_markdown(typed: str) -> None:
 
 def test_a_strange_time_stamp_is_shown_as_it_is() -> None:
     assert words.when("yesterday") == "yesterday"
+
+
+@pytest.mark.parametrize("scheme", [name for name, one in SCHEMES.items() if one.groups])
+def test_titles_of_groupings_are_those_of_the_core(scheme: str) -> None:
+    title = words.SCHEME_TITLES[scheme]
+    names = [group.split(" ", 1)[1] for group in SCHEMES[scheme].groups]
+
+    shown = names if len(names) <= 3 else [names[0], names[-1]]
+    assert all(name in title for name in shown)
+
+
+def test_the_limits_say_everything_that_was_set() -> None:
+    assert doctest.testmod(limit_words).failed == 0
+    limits = Limits("sensitivity", 0.05, 10, ("FST V-VI",), ("melanoma",), minimum_negatives=30)
+
+    text = limit_words.limits_paragraph(limits)
+
+    assert text.startswith("Types V-VI may not lose more than 5 points of sensitivity for melanoma")
+    assert "10 photographs of melanoma and 30 of other conditions" in text
+    assert "the other groups are shown, but do not decide" in text
