@@ -127,6 +127,7 @@ def run_config(options: argparse.Namespace) -> RunConfig:
         fairness=options.fairness,
         fairness_weight=options.fairness_weight,
         distillation=not options.no_distillation,
+        trained_share=options.trained_share,
         images_per_group=options.images_per_group,
         menu=tuple(options.menu or (MENU if options.no_pruning else ())),
         floors=dict(options.floor),
@@ -217,6 +218,12 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fairness-weight", type=float, default=default.fairness_weight)
     parser.add_argument("--no-distillation", action="store_true")
+    parser.add_argument(
+        "--trained-share",
+        type=float,
+        default=0.0,
+        help="how much of the trained weights is kept, the rest is the original (default: the method's own)",
+    )
     parser.add_argument("--images-per-group", type=int, default=default.images_per_group)
     parser.add_argument("--margin", type=float, default=0.02, help="largest acceptable drop")
     parser.add_argument("--minimum-images", type=int, default=20, help="per group in the audit")

@@ -27,8 +27,11 @@ class MethodCard:
     rounding
         ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
         up for by the weights that are rounded after it. Training starts from there.
+    averages
+        Whether generous budgets end with an average of the weights after and before the training, unless the run
+        says otherwise.
     learning_rate
-        Peak of the schedule unless the run says otherwise. What starts well rounded only needs to be refined.
+        Peak of the schedule unless the run says otherwise.
     fairness
         The fairness term it trains with unless the run says otherwise.
     source
@@ -46,6 +49,7 @@ class MethodCard:
     reduce: str = ""
     allocate: str = ""
     rounding: str = "mse"
+    averages: bool = False
     learning_rate: float = 1e-3
     fairness: str = "none"
     source: str = ""
@@ -57,7 +61,8 @@ METHODS: dict[str, MethodCard] = {
         MethodCard(
             "baq",
             "Learned bit-widths (BAQ)",
-            "Bits, ranges and weights are trained together; the worst-served group counts most.",
+            "Bits, ranges and weights are trained together; the worst-served group counts most. From 3 bits on the "
+            "weights are then averaged with those before the training, so that little that was known is lost.",
             trains=True,
             learns_bits=True,
             mixed=True,
@@ -65,7 +70,7 @@ METHODS: dict[str, MethodCard] = {
             measure="fisher",
             allocate="minimax",
             rounding="compensated",
-            learning_rate=1e-4,
+            averages=True,
             fairness="worst",
         ),
         MethodCard(

@@ -44,8 +44,18 @@ PRUNING_BELOW = 2.5
 """Budgets under it, in average bits, need channels that are left out: at 2 bits the plan has no other choice to make.
 Above it leaving channels out is predicted to help and harms without training (benchmarks/post_training.py)."""
 
-VERSION = 2
-"""Of a stored configuration; those of version 1 lack floors, pins and the like, and are read."""
+AVERAGING_FROM = 3.0
+"""Budgets from there on, in average bits, leave room to round an average of trained and original weights anew; below
+it the training is what makes the rounding bearable (benchmarks/accuracy.py, validation split)."""
+
+TRAINED_SHARE = 0.3
+"""Share of the trained weights in that average."""
+
+VERSION = 3
+"""Of a stored configuration; older ones lack fields that are listed in :data:`BEFORE`, or have today's defaults."""
+
+BEFORE: dict[int, dict[str, Any]] = {3: {"trained_share": 1.0}}
+"""Version -> what the fields that are new in it were before, where today's default is something else."""
 
 NO_PLAN = (
     "'{title}' does not choose widths, so it cannot take {what}. Choose a method that plans its bits, or leave "
@@ -100,6 +110,10 @@ class RunConfig:
         Weight of that term. Units: none (both are mean losses in nats).
     bit_learning_rate
         Step of the widths themselves. Units: bits per optimiser step, before annealing.
+    trained_share
+        How much of the trained weights goes into the result; the rest is the weights before the training. What
+        comes out is rounded anew, to the widths that were trained. 1 keeps the training as it is; left at 0
+        it becomes the method's own.
     images_per_group
         How many images per group the sensitivity pass reads at most.
     menu
@@ -132,6 +146,7 @@ class RunConfig:
     fairness: str = ""
     fairness_weight: float = 0.5
     distillation: bool = True
+    trained_share: float = 0.0
     images_per_group: int = 256
     menu: tuple[int, ...] = ()
     floors: dict[str, int] = field(default_factory=dict)
@@ -148,6 +163,9 @@ class RunConfig:
             )
         if not self.learning_rate:
             object.__setattr__(self, "learning_rate", self.card.learning_rate)
+        if not self.trained_share:
+            averaged = self.card.averages and self.bits >= AVERAGING_FROM
+            object.__setattr__(self, "trained_share", TRAINED_SHARE if averaged else 1.0)
         if not self.menu:
             object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes))
         object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
@@ -181,6 +199,7 @@ class RunConfig:
             ("batch_size", 2, 1024),
             ("images_per_group", 1, 100_000),
             ("learning_rate", 1e-7, 1.0),
+            ("trained_share", 0.01, 1.0),
             ("fairness_weight", 0.0, 100.0),
             ("bit_learning_rate", 0.0, 1.0),
         ):
@@ -279,4 +298,10 @@ class RunConfig:
                 f"The run configuration was written by a newer program (version {data['version']}): update "
                 "this one."
             )
-        return cls(**{**data, "version": VERSION})
+        older = {
+            name: value
+            for version, fields in BEFORE.items()
+            if data.get("version", VERSION) < version
+            for name, value in fields.items()
+        }
+        return cls(**{**older, **data, "version": VERSION})

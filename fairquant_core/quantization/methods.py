@@ -14,6 +14,7 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
 from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.allocation import ALLOCATORS, Allocation
+from fairquant_core.quantization.averaging import average_weights
 from fairquant_core.quantization.budget import budget_bits
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
@@ -162,14 +163,22 @@ def planned_qat(job: Job) -> Outcome:
 def full_precision(job: Job) -> Outcome:
     """The control: as many epochs on the same images, nothing rounded."""
     student = job.classifier.copy()
-    return Outcome(student, None, None, _train(job, student, None))
+    history = _train(job, student, None)
+    if job.config.trained_share < 1:
+        student = _average(job, student)
+    return Outcome(student, None, None, history)
 
 
-def compensate_rounding(job: Job, student: Classifier) -> list[str]:
+def compensate_rounding(job: Job, student: Classifier, full: Classifier | None = None) -> list[str]:
     """Fit the codes, biases and norms of a student with attached quantisers to training images, in place.
 
     What the post-training mode consists of after planning, and what BAQ starts from. Groups count as the
     run's group weights say; without any, every image counts alike.
+
+    Parameters
+    ----------
+    full
+        What the student is to stay close to; the job's classifier where not given.
 
     Returns
     -------
@@ -177,7 +186,7 @@ def compensate_rounding(job: Job, student: Classifier) -> list[str]:
     """
     return fit_rounding(
         student,
-        job.classifier,
+        full or job.classifier,
         job.data,
         seed=job.config.seed,
         group_weights=job.config.group_weights,
@@ -201,10 +210,12 @@ def _round_activations(job: Job, student: Classifier, watched: Classifier) -> No
     attach_activations(student.model, ranges)
 
 
-def _attached(job: Job, widths: dict[str, np.ndarray]) -> Classifier:
-    """A copy of the job's classifier with quantisers of the given widths."""
+def _attached(
+    job: Job, widths: dict[str, np.ndarray], full: Classifier | None = None
+) -> Classifier:
+    """A copy of a full-precision classifier, by default the job's, with quantisers of the given widths."""
     config = job.config
-    student = job.classifier.copy()
+    student = (full or job.classifier).copy()
     attach(
         student.model,
         widths,
@@ -231,7 +242,26 @@ def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | N
         compensate_rounding(job, student)
     # Ranges of full precision: those of the weights as they are rounded before training mean little.
     _round_activations(job, student, job.classifier)
-    return _packed(job, student, allocation, _train(job, student, allocation))
+    history = _train(job, student, allocation)
+    if job.config.trained_share < 1:
+        student = _averaged(job, student)
+    return _packed(job, student, allocation, history)
+
+
+def _averaged(job: Job, trained: Classifier) -> Classifier:
+    """Round the average of trained and original weights anew, to the widths that the training ended with."""
+    full = _average(job, trained)
+    student = _attached(job, compress(trained).plan.widths, full)
+    compensate_rounding(job, student, full)
+    _round_activations(job, student, full)
+    return student
+
+
+def _average(job: Job, trained: Classifier) -> Classifier:
+    """Trained and original weights, as the run shares them, with norms that fit."""
+    return _with_fitting_norms(
+        job, average_weights(job.classifier, trained, job.config.trained_share)
+    )
 
 
 def _train(job: Job, student: Classifier, allocation: Allocation | None) -> list[dict[str, Any]]:
@@ -256,21 +286,20 @@ def _train(job: Job, student: Classifier, allocation: Allocation | None) -> list
         student,
         job.data,
         schedule,
-        teacher=_teacher(job) if config.distillation else None,
+        teacher=_with_fitting_norms(job, job.classifier.copy()) if config.distillation else None,
         checkpoint=job.checkpoint,
         report=job.report,
         cancel=job.cancel,
     )
 
 
-def _teacher(job: Job) -> Classifier:
-    """The full-precision classifier with norms that fit this cohort, as the student's will in the end."""
-    teacher = job.classifier.copy()
+def _with_fitting_norms(job: Job, classifier: Classifier) -> Classifier:
+    """The classifier itself, its norms re-estimated for this cohort, as the student's are in the end."""
     reestimate_norms(
-        teacher,
+        classifier,
         job.data.images,
         job.data.positions("train"),
         seed=job.config.seed,
         cancel=job.cancel,
     )
-    return teacher
+    return classifier

@@ -64,6 +64,7 @@ NEEDS_TORCH = {
         f"fairquant_core/quantization/{name}.py"
         for name in (
             "activations",
+            "averaging",
             "bank",
             "budget",
             "compensation",

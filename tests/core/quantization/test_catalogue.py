@@ -10,7 +10,13 @@ import pytest
 from fairquant_core.errors import BudgetError, FairQuantError, TrainingError
 from fairquant_core.quantization.allocation import ALLOCATORS
 from fairquant_core.quantization.bounds import allowed_widths, lifted_layers, width_bounds
-from fairquant_core.quantization.catalogue import MENU, METHODS, RECOMMENDED, RunConfig
+from fairquant_core.quantization.catalogue import (
+    MENU,
+    METHODS,
+    RECOMMENDED,
+    TRAINED_SHARE,
+    RunConfig,
+)
 
 FULL: dict[str, Any] = {
     "method": "static_qat",
@@ -52,11 +58,21 @@ def test_a_configuration_of_the_first_version_is_still_read() -> None:
         "fairness_weight": 0.5, "distillation": True, "images_per_group": 256,
         "menu": [2, 3, 4, 5, 6, 7, 8], "version": 1,
     }  # fmt: skip
-    assert RunConfig.from_json(stored) == RunConfig(menu=MENU, learning_rate=1e-3)
+    assert RunConfig.from_json(stored) == RunConfig(menu=MENU, trained_share=1.0)
+    assert RunConfig.from_json({**stored, "version": 2}).trained_share == 1.0
     with pytest.raises(TrainingError, match="newer program"):
         RunConfig.from_json({"version": 99})
     with pytest.raises(TrainingError, match="unknown fields: speed"):
         RunConfig.from_json({"speed": 3})
+
+
+def test_generous_budgets_are_averaged_unless_the_run_says_otherwise() -> None:
+    assert RunConfig(bits=4.0).trained_share == TRAINED_SHARE < 1
+    assert RunConfig(bits=4.0, trained_share=1.0).trained_share == 1
+    assert RunConfig(bits=2.5).trained_share == 1
+    assert RunConfig(method="static_qat", bits=4.0).trained_share == 1
+    with pytest.raises(TrainingError, match="'trained_share' is -0.5"):
+        RunConfig(trained_share=-0.5)
 
 
 def test_titles_name_the_budget_that_was_asked_for() -> None:
