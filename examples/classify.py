@@ -1,6 +1,6 @@
 """Classify one picture with an exported model.onnx: python classify.py model.onnx photo.jpg
 
-Needs numpy, onnxruntime and pillow, and nothing of FairQuant. Not a diagnosis.
+Needs numpy, onnxruntime and pillow, and nothing of FairQuant. Pictures with 8 bits per colour. Not a diagnosis.
 """
 
 import json
@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 model, picture = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["fairquant"])

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import choices, cohort_sections, data, live, new_case, page, state, tables
+from dashboard.components import (
+    choices,
+    cohort_sections,
+    data,
+    intended_use,
+    live,
+    new_case,
+    page,
+    state,
+    tables,
+)
 from dashboard.components.charts import cohort as charts
 from dashboard.components.sentences import case_sentence
 
@@ -46,6 +56,9 @@ cohort_sections.baseline(case)
 with tables.details("Limits, set before any run", "case_limits", ":material/gavel:") as is_open:
     if is_open:
         cohort_sections.limits(case)
+with tables.details("What it is for", "case_use", ":material/clinical_notes:") as is_open:
+    if is_open:
+        intended_use.statements(case)
 with tables.details("Example photographs", "case_examples", ":material/image:") as is_open:
     if is_open:
         cohort_sections.examples(case)

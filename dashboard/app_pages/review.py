@@ -12,7 +12,7 @@ QUESTION = "May it leave?"
 case, run = page.need_finished_run(QUESTION)
 services = state.services()
 review = services.review(run.id)
-page.opening(QUESTION, review_sentence(review))
+page.opening(QUESTION, review_sentence(review, case.limits))
 
 review_sections.verdict_table(case, review)
 export_sections.check(case, run, services.audit(run.id))
@@ -33,4 +33,4 @@ with tables.details("Audit log", "review_log", ":material/history:") as is_open:
     if is_open:
         review_sections.audit_log()
 
-state.next_button("what else needs me?", "inbox")
+state.next_button("what does the board read?", "report")

@@ -70,9 +70,19 @@ class AuditLog:
         return entry
 
     def note_head(self, entry: AuditEntry) -> None:
-        """Remember the newest entry outside the database."""
-        with atomic_path(self._head) as part:
-            part.write_text(canonical({"sequence": entry.sequence, "hash": entry.hash}))
+        """Remember the newest entry outside the database.
+
+        Of several writers the one with the newest entry wins. A file that names an entry which is not in the
+        log, or which cannot be read, is left as it is: it tells that entries were removed, and a new one
+        must not wipe that out.
+        """
+        # The lock of the store lets no other process come between reading and writing.
+        with self._store.write() as session:
+            head = self._read_head()
+            if head is not None and not _follows(entry, head, session):
+                return
+            with atomic_path(self._head) as part:
+                part.write_text(canonical({"sequence": entry.sequence, "hash": entry.hash}))
 
     def record(self, action: str, subject: str, **about: Any) -> None:
         """Add an entry in a transaction of its own."""
@@ -115,8 +125,7 @@ class AuditLog:
         if head is None:
             return [NO_HEAD.format(name=self._head.name)] if entries else []
         try:
-            known = json.loads(head)
-            sequence, written = int(known["sequence"]), str(known["hash"])
+            sequence, written = _parse_head(head)
         except (ValueError, KeyError, TypeError):
             return [BAD_HEAD.format(name=self._head.name)]
         by_sequence = {entry.sequence: entry for entry in entries}
@@ -125,6 +134,22 @@ class AuditLog:
         if sequence in by_sequence and by_sequence[sequence].hash != written:
             return [HEAD_DIFFERS.format(sequence=sequence)]
         return []
+
+
+def _parse_head(head: str) -> tuple[int, str]:
+    """Sequence and hash of the entry that the file names."""
+    known = json.loads(head)
+    return int(known["sequence"]), str(known["hash"])
+
+
+def _follows(entry: AuditEntry, head: str, session: Session) -> bool:
+    """Whether an entry is newer than the one that the file names, and that one is still in the log."""
+    try:
+        sequence, written = _parse_head(head)
+    except (ValueError, KeyError, TypeError):
+        return False
+    known = session.get(AuditEntry, sequence)
+    return sequence < entry.sequence and known is not None and known.hash == written
 
 
 def _plain(entry: AuditEntry) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.backend.artefacts import Artefacts
+from dashboard.backend.bundle_card import NAME as CARD_FILE
+from dashboard.backend.bundle_card import program, write_card
 from dashboard.backend.classifier_file import packed_fingerprint
 from dashboard.backend.evidence import (
     AUDIT_FILE,
@@ -122,6 +124,8 @@ class BundleFiles:
         except ExportError as error:
             # The page is a convenience; the classifier leaves without it.
             left_out.append(NO_TABLET.format(reason=error))
+        everything |= program()
+        everything[CARD_FILE] = write_card(run, case, review, everything)
         return everything, left_out
 
     def _missing_export(self, run: Job) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import ReviewView
@@ -34,11 +36,31 @@ exactly the predictions of the audit):
 
     python -m fairquant_core evaluate --model {bundle} --cohort FOLDER --out predictions.parquet
 
-{signature}
+{tablet}{signature}
 The approval binds these bytes (SHA-256):
 {hashes}
 """
 TABLET = "tablet/"
+TABLET_PAGE = "tablet/index.html"
+TRY_IT = """\
+Try it on your tablet: unpack the bundle and say, in its folder,
+
+    python tablet/serve.py
+
+then open the address that it prints, here. (Opening index.html as a file does not work: browsers
+forbid it.) To reach a tablet there are three ways:
+
+- Put the folder tablet/ on any web server with https and open its address on the tablet once.
+- Add --network and open the second address on a tablet in the same network. Over plain http
+  browsers forbid the live camera picture and offline use; the page then takes photos with the
+  tablet's camera app. With --certificate FILE --key FILE it is https.
+- Join an Android tablet by USB cable, say "adb reverse tcp:8000 tcp:8000", and open
+  http://localhost:8000/ on it.
+
+Over https or localhost the page stays on the tablet after the first visit: it then needs neither
+this machine nor a network. Photos never leave the tablet. It is no diagnosis.
+
+"""
 WORDS = {
     "model.onnx": "the exact file: opens in any stock ONNX Runtime, predicts what was audited",
     "export.json": "its check: same predictions per group, size, time to open, latency, programs",
@@ -62,9 +84,19 @@ WORDS = {
     "label.pdf": "the facts on one page",
     "checklist.json": "reporting checklist, item by item, with where each is shown",
     "decisions.json": "who decided what about this run, with the hashes of the decision log",
+    "classify.py": "classifies a photograph: python classify.py model.onnx photo.jpg",
     "environment.json": "programs and versions that made it",
-    TABLET: "a page that classifies on a tablet without a network; open tablet/index.html there",
+    TABLET: "a page that classifies a photo on the tablet itself, without a network",
 }
+
+
+def has_tablet_page(bundle: Path) -> bool:
+    """Whether a bundle brings the page along; False for anything that is no zip."""
+    try:
+        with zipfile.ZipFile(bundle) as opened:
+            return TABLET_PAGE in opened.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def readme(
@@ -87,6 +119,7 @@ def readme(
         override=approval.override or "none needed",
         files="\n".join(f"{name:26} {words}" for name, words in WORDS.items() if name in names),
         bundle=bundle,
+        tablet=TRY_IT if TABLET in names else "",
         signature=HOW_TO_VERIFY.format(fingerprint=fingerprint),
         hashes="\n".join(f"    {key:12} {value}" for key, value in review.hashes.items()),
     )

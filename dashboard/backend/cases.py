@@ -177,6 +177,7 @@ def view(case: Case) -> CaseView:
         baseline_origin=case.baseline_origin,
         prepare_job=case.prepare_job,
         warnings=tuple(case.warnings),
+        intended_use=dict(cohort.get("intended_use") or {}),
     )
 
 

@@ -32,6 +32,14 @@ from fairquant_core.files import file_hash
 PARTS = ("cohort.csv", "cohort.json", CLASSIFIER_FILE, PREDICTIONS_FILE, "provenance.json")
 TITLE = "Demo: synthetic skin lesions"
 EARLIER = "Earlier demo"
+INTENDED_USE = {
+    "purpose": "Trying out this program: how a classifier is made smaller, judged and signed.",
+    "population": "Nobody: every photograph was drawn by a program.",
+    "users": "People who want to get to know this program.",
+    "care_pathway": "Outside of any care.",
+    "reference_standard": "The program that drew a lesion also named it.",
+    "setting": "Drawn by a program that comes with this one.",
+}
 BROKEN = (
     "The built-in demo in {folder} does not fit together: {reason}. Restore the folder from the "
     "repository."
@@ -88,7 +96,7 @@ def _build(identifier: str, folder: Path, settings: Settings, artefacts: Artefac
             "split_seed": 0,
         },
     )
-    facts["fingerprint"] = cohort.fingerprint
+    facts |= {"fingerprint": cohort.fingerprint, "intended_use": INTENDED_USE}
     _require_fitting(about, folder, cohort, file.description)
     _save(cohort, settings.case_folder(identifier) / COHORT_FOLDER)
     return Case(

@@ -24,10 +24,14 @@ from fairquant_core.data.adapters import ADAPTERS, Request, find_table, read_coh
 from fairquant_core.data.cohort import Cohort, load_cohort, save_cohort
 from fairquant_core.data.table_columns import read_header
 from fairquant_core.errors import CheckpointError, ClassifierError, CohortError, FairQuantError
+from fairquant_core.report.facts import INTENDED_USE
 
 CLASSIFIER_FILE = "classifier.safetensors"
 MOST_NAMED = 200
 """Columns with more values are ids or file names, not diagnoses or groups."""
+
+LONGEST_STATEMENT = 600
+"""Characters of one statement on the intended use; the label in the bundle has one page."""
 
 NO_TITLE = "Title: give the case a name, so that others recognise it."
 TWO_GROUPS = (
@@ -40,6 +44,10 @@ GROUP_NOT_AUDITED = (
 )
 STRANGE_CLASS = "Must not be missed: {wrong} is no class of this cohort; the classes are {known}."
 STRANGE_GROUP = "Limits: {wrong} is no group of this cohort; the groups are {known}."
+STRANGE_STATEMENT = (
+    "Intended use: {wrong} is nothing that a report says; the statements are {known}."
+)
+LONG_STATEMENT = "{title}: {count} characters are too many; at most {most} fit into a report."
 NO_CLASSIFIER = (
     "Classifier: choose a weights file, or the name of an architecture that is to be fine-tuned."
 )
@@ -136,6 +144,7 @@ class CaseMaker:
         scheme = new.scheme or skin_tone.default_scheme(cohort.table[column])
         groups = check_groups(cohort, column, scheme)
         limits = check_limits(new, cohort, groups)
+        intended_use = check_intended_use(new)
         about, files = self._classifier(new, cohort)
         identifier = f"case-{uuid.uuid4().hex[:8]}"
         source = {
@@ -149,7 +158,7 @@ class CaseMaker:
             id=identifier,
             title=new.title.strip(),
             classifier=about,
-            cohort=cohort_facts(cohort, source),
+            cohort={**cohort_facts(cohort, source), "intended_use": intended_use},
             classes=list(cohort.classes),
             group_column=column,
             group_source=cohort.group_columns[column],
@@ -240,6 +249,23 @@ def check_limits(new: NewCase, cohort: Cohort, groups: list[str]) -> Limits:
             STRANGE_CLASS.format(wrong=", ".join(wrong), known=", ".join(cohort.classes))
         )
     return limits
+
+
+def check_intended_use(new: NewCase) -> dict[str, str]:
+    """What people said it is for, in the order of the report, without empty statements."""
+    if wrong := [name for name in new.intended_use if name not in INTENDED_USE]:
+        raise FairQuantError(
+            STRANGE_STATEMENT.format(wrong=", ".join(wrong), known=", ".join(INTENDED_USE))
+        )
+    said = {name: new.intended_use.get(name, "").strip() for name in INTENDED_USE}
+    for name, text in said.items():
+        if len(text) > LONGEST_STATEMENT:
+            raise FairQuantError(
+                LONG_STATEMENT.format(
+                    title=INTENDED_USE[name], count=len(text), most=LONGEST_STATEMENT
+                )
+            )
+    return {name: text for name, text in said.items() if text}
 
 
 def save_unhashed(cohort: Cohort, folder: Path) -> None:

@@ -22,6 +22,9 @@ NAMED_BY_ITSELF = {"method", "bits", "seed", "version"}
 """Settings that every row of the board shows anyway."""
 
 
+CHANGES = ["title", "bits", "seed", "group", "n", "difference", "low", "high", "verdict"]
+
+
 class Sweeps:
     """Starting many runs at once, and looking at all of them together."""
 
@@ -80,13 +83,14 @@ class Sweeps:
 
         runs = self._runs.all(case_id)
         finished = [run for run in reversed(runs) if run.state == JobState.FINISHED]
-        rows, unreadable = [], []
+        rows, changes, unreadable = [], [], []
         titles = _titles(finished)
         given: dict[str, Any] | None = None
         for run in finished:
             try:
                 audit = self._results.audit(run.id)
                 rows.append(_row(run, titles[run.id], audit))
+                changes += _changes(rows[-1], audit)
                 given = given or _as_given(audit)
             except (FairQuantError, KeyError):
                 unreadable.append(run.title)
@@ -101,6 +105,7 @@ class Sweeps:
         return BoardView(
             candidates=frame,
             means=means,
+            changes=pd.DataFrame(changes, columns=CHANGES).astype({"bits": float}),
             waiting=sum(run.state.active for run in runs),
             stopped=sum(run.state.resumable for run in runs),
             unreadable=tuple(unreadable),
@@ -121,6 +126,19 @@ def _row(run: RunView, title: str, audit: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": run.verdict or "",
         "run_id": run.id,
     }
+
+
+def _changes(row: Mapping[str, Any], audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Paired changes per group, as the audit of the run has them: nothing is computed anew."""
+    found = audit["comparisons"][audit["candidate"]]
+    verdicts = {one["group"]: one["verdict"] for one in found["verdicts"]}
+    return [
+        {name: row[name] for name in ("title", "bits", "seed")}
+        | {"group": change["group"], "n": change["n"], "verdict": verdicts.get(change["group"], "")}
+        | {name: _number(change[name]) for name in ("difference", "low", "high")}
+        for change in found["differences"]
+        if change["group"] != UNKNOWN
+    ]
 
 
 def _as_given(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,8 @@ class CaseView:
     baseline_origin: str
     prepare_job: str | None = None
     warnings: tuple[str, ...] = ()
+    intended_use: dict[str, str] = field(default_factory=dict)
+    """What people said it is for; keys of `fairquant_core.report.facts.INTENDED_USE`."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ class NewCase:
     Either `classifier_path` (with `architecture` and perhaps `image_size` if the file does not say
     what it is), or `architecture` alone: that timm model is then fine-tuned on the train split
     first, starting from `weights_path`, or from timm's own weights if `download_weights`, else from
-    scratch. `scheme` "" means the one that fits the group column.
+    scratch. `scheme` "" means the one that fits the group column. `intended_use`: what people say it is
+    for, by the keys of `fairquant_core.report.facts.INTENDED_USE`.
     """
 
     title: str
@@ -210,6 +213,7 @@ class NewCase:
     drop_missing_files: bool = False
     must_not_miss: tuple[str, ...] = ()
     limits: Limits | None = None
+    intended_use: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,11 +284,14 @@ class BoardView:
     accuracy, worst, worst_low, worst_high, worst_group, gap, "accuracy: <group>"..., bits_achieved,
     size_bytes, minutes, verdict, run_id, on_front]. `means`: one row per title and bits, means over
     seeds, with "<figure>_sd", seeds, worst_groups and on_front. `waiting` and `stopped` count the other
-    runs; `unreadable` names finished ones whose files were damaged.
+    runs; `unreadable` names finished ones whose files were damaged. `changes`: how much of what the limits
+    are about each run changed from the classifier as given, on the same images [title, bits, seed, group,
+    n, difference, low, high, verdict].
     """
 
     candidates: pd.DataFrame
     means: pd.DataFrame
+    changes: pd.DataFrame
     waiting: int
     stopped: int
     unreadable: tuple[str, ...] = ()

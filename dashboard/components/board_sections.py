@@ -12,7 +12,9 @@ from dashboard.backend.views import BoardView, CaseView, JobState, RunView, Swee
 from dashboard.components import data, state, tables
 from dashboard.components.charts import board as charts
 from dashboard.components.glossary import tip
+from dashboard.components.limit_words import measure_words
 from dashboard.components.words import (
+    VERDICT_LABELS,
     capital,
     counted,
     duration,
@@ -51,6 +53,18 @@ COLUMNS = {
     "minutes": tables.number("Minutes", 1),
     "verdict": "Verdict",
     "on_front": st.column_config.CheckboxColumn("Not beaten"),
+}
+
+CHANGE_COLUMNS = {
+    "method": "Method",
+    "bits": COLUMNS["bits"],
+    "seed": COLUMNS["seed"],
+    "group": "Group",
+    "n": st.column_config.NumberColumn("Images"),
+    "difference": tables.number("Change (points)", 1),
+    "low": tables.number("95 % from", 1, tip("interval")),
+    "high": tables.number("95 % to", 1, tip("interval")),
+    "verdict": "Verdict",
 }
 
 
@@ -164,9 +178,33 @@ def board(case: CaseView, runs: Sequence[RunView]) -> None:
         names = joined(escaped(name) for name in found.unreadable)
         st.warning(f"The files of these runs were damaged, so they are not shown: {names}.")
     tables.twin(means_table(found), "Candidates", "pareto", COLUMNS)
+    label = "What each group lost or gained"
+    with tables.details(label, "pareto_changes", ":material/compare_arrows:") as is_open:
+        if is_open:
+            _changes(case, found)
     with tables.details("Every single run", "pareto_all", ":material/list:") as is_open:
         if is_open:
             tables.table(single_table(found), "Single runs", "pareto_all", COLUMNS)
+
+
+def _changes(case: CaseView, found: BoardView) -> None:
+    """The paired changes of every run, so that no group hides behind the worst-served one."""
+    st.caption(
+        escaped(
+            f"Change of {measure_words(case.limits)} from the classifier as given to each run, on the same "
+            "photographs, in points; below zero is a loss. Two runs beside each other: on the compare page."
+        )
+    )
+    tables.table(changes_table(found), "Changes per group", "pareto_changes", CHANGE_COLUMNS)
+
+
+def changes_table(found: BoardView) -> pd.DataFrame:
+    """One row per run and group, in points."""
+    frame = tables.in_percent(found.changes, ["difference", "low", "high"])
+    verdicts = frame["verdict"].map(lambda verdict: VERDICT_LABELS.get(verdict, ""))
+    frame = frame.assign(verdict=verdicts)
+    names = ["title", "bits", "seed", "group", "n", "difference", "low", "high", "verdict"]
+    return frame[names].rename(columns={"title": "method"})
 
 
 def board_sentence(found: BoardView) -> str:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.backend.views import CaseView, JobKind, JobState, JobView, RunView
 from dashboard.components import chips, live, state
 from dashboard.components.sentences import achieved
-from dashboard.components.words import KIND_TITLES, escaped, short_hash, when
+from dashboard.components.words import KIND_TITLES, escaped, short, when
 
 PAGE_OF_KIND = {
     JobKind.PREPARE: "case",
@@ -157,7 +157,7 @@ def case_table(cases: Sequence[CaseView]) -> pd.DataFrame:
                 "data": "synthetic" if case.cohort.synthetic else "real",
                 "ready": case.ready,
                 "created": when(case.created),
-                "fingerprint": short_hash(case.cohort.fingerprint),
+                "fingerprint": short(case.cohort.fingerprint),
             }
             for case in cases
         ]

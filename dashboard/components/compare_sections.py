@@ -20,6 +20,7 @@ from dashboard.components.words import (
     counted,
     escaped,
     interval,
+    known,
     points,
 )
 from fairquant_core.audit.measures import COUNTED
@@ -128,8 +129,20 @@ def verdict_row(verdicts: pd.DataFrame, differences: pd.DataFrame) -> None:
                     st.caption(
                         f"{points(change['difference'], sign=True)}, 95 %: "
                         f"{interval(change['low'], change['high'], 1, ' points')} · "
-                        f"{int(change['n']):,} images"
+                        f"{counted(int(change['n']), 'image')}"
+                        f"{settle_words(row['images_to_settle'])}"
                     )
+
+
+def settle_words(images: float) -> str:
+    """How many images of the group would settle an open verdict; "" where it is settled or none would.
+
+    Examples
+    --------
+    >>> settle_words(1200.0), settle_words(float("nan"))
+    (' · about 1,200 would settle it', '')
+    """
+    return f" · about {int(images):,} would settle it" if known(images) else ""
 
 
 def pair_controls(run: RunView) -> tuple[str, str]:

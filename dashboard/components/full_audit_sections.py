@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.backend.views import RunView
 from dashboard.components import state, tables
 from dashboard.components.charts import full_audit as charts
-from dashboard.components.tables import COUNTS, NOT_ESTIMABLE, notes, plain
-from dashboard.components.words import capital, escaped, joined
+from dashboard.components.tables import COUNTS, notes, plain
+from dashboard.components.words import NOT_ESTIMABLE, capital, escaped, joined
 
 NEW_KEYS = ("measures", "metrics", "questions")
 AUDITED_EARLIER = (
@@ -150,7 +150,7 @@ def _thresholds(audit: dict[str, Any]) -> None:
     tables.table(
         tables.in_percent(
             rows[["threshold", "model", *COUNTS, *figures, "note"]], ["threshold"]
-        ).sort_values(["threshold", "model"]),
+        ).sort_values("threshold", kind="stable"),
         f"Net benefit {group}",
         "full_decision",
         COUNTS
@@ -259,7 +259,7 @@ def _calibration(audit: dict[str, Any]) -> None:
     rows = every[every["group"] == group]
     st.caption(
         "Points on the dashed line: of the photographs it is 80 % sure about, 80 % are right. "
-        "Below the line it is surer than it should be."
+        "Below the line it is surer than it should be. Large marks stand for many photographs."
     )
     tables.chart(
         charts.calibration_curve(rows, models(audit)),

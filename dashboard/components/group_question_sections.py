@@ -14,8 +14,9 @@ from dashboard.components.charts import full_audit as charts
 from dashboard.components.compare_sections import difference_table
 from dashboard.components.full_audit_sections import NOTE, complete, models, of_run
 from dashboard.components.limit_words import Shown
-from dashboard.components.tables import NOT_ESTIMABLE, plain
+from dashboard.components.tables import plain
 from dashboard.components.words import (
+    NOT_ESTIMABLE,
     SCHEME_TITLES,
     counted,
     escaped,

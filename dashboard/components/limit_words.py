@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from dashboard.components.words import capital, counted, groups_words, joined, margin_words
 from fairquant_core.audit.limits import Limits
 from fairquant_core.audit.measures import METRICS
+from fairquant_core.report.words import IN_PERCENT
 
 NAMED_CLASSES = 2
 """More class names than these would make a header or an axis unreadable."""
 
 IN_POINTS = frozenset(METRICS) - {"brier", "net benefit"}
 """Metrics whose changes a person reads in points of a hundred."""
-
-IN_PERCENT = frozenset(
-    ("accuracy", "balanced accuracy", "ece", "sensitivity", "specificity", "ppv", "npv")
-)
-"""Metrics that a person reads in per cent; the others are shown as they are."""
 
 QUESTIONS = {
     "accuracy": "right answers, all conditions (accuracy)",

@@ -24,6 +24,8 @@ STAGES = {
     "sensitivity": "Find the sensitive layers",
     "measured": "Squeeze one layer after the other",
     "training": "Compress and train",
+    "rounding": "Round, each layer making up for the one before",
+    "norms": "Fit the norms to the rounded weights",
     "audit": "Judge on the audit photographs",
     "saliency": "Draw the maps",
     "exact file": "Write the exact file",

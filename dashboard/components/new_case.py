@@ -1,4 +1,4 @@
-"""The form for a new case: photographs, groups, classifier and limits."""
+"""The form for a new case: photographs, groups, classifier, limits and what it is for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.backend.views import CohortInspection, NewCase
-from dashboard.components import choices, limit_form, state, tables
+from dashboard.components import choices, intended_use, limit_form, state, tables
 from dashboard.components.glossary import tip
 from dashboard.components.page import opening
 from dashboard.components.words import SCHEME_TITLES, counted, escaped
@@ -51,7 +51,9 @@ def form() -> None:
         fields |= _classifier(uploads)
         st.subheader("4 · Limits, set before any run", anchor=False)
         fields |= limit_form.draw(fields.pop("classes"), fields.pop("groups"))
-        st.subheader("5 · Name", anchor=False)
+        st.subheader("5 · What it is for", anchor=False)
+        fields |= intended_use.form()
+        st.subheader("6 · Name", anchor=False)
         fields["title"] = st.text_input(
             "Title of the case", key="new_title", placeholder="Which decision is this about?"
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.backend.bundle_readme import has_tablet_page
 from dashboard.backend.views import ROLES, CaseView, DecisionKind, ReviewView, RunView
 from dashboard.components import chips, state, tables
 from dashboard.components.glossary import tip
-from dashboard.components.words import capital, escaped, margin_words, megabytes, when
+from dashboard.components.limit_words import limit_words
+from dashboard.components.words import capital, escaped, megabytes, when
 from fairquant_core.errors import FairQuantError
 
 DECISIONS = {
@@ -21,16 +23,31 @@ DECISIONS = {
 MADE_BUNDLE = "made_bundle"
 """Where this session's download lies: (run id, path). The file itself is the truth."""
 
+TRY_IT = """\
+The bundle brings a page along that classifies a photo, or the camera picture, on the tablet itself. Photos never leave
+it, and it is no diagnosis.
+
+1. Unpack the bundle and run `python tablet/serve.py` in its folder.
+2. Open the address that it prints, on this machine. With `--network` it also prints one for a tablet in the same
+   network.
+3. Browsers allow the live camera picture, and use without a network, only over **https or localhost**: put the
+   folder `tablet` on a web server with https, give `serve.py` a `--certificate` and a `--key`, or join an Android
+   tablet by USB (`adb reverse tcp:8000 tcp:8000`, then `http://localhost:8000/`). Over plain http the page takes
+   photos with the tablet's camera app instead.
+
+After one visit over https the tablet keeps the page and works without a network. `classify.py` in the bundle does
+the same in Python."""
+
 UNAUTHENTICATED = ":orange-badge[unauthenticated (local demo)]"
 
 
 def verdict_table(case: CaseView, review: ReviewView) -> None:
     """The limit against every group, as words, not only as colours."""
-    limit = f"{case.limits.metric}: at most {margin_words(case.limits.margin)} lost"
+    limit = escaped(f"At most {limit_words(case.limits)} lost")
     rows = [
         {
             "Group": "**All photographs**" if row["group"] == "overall" else escaped(row["group"]),
-            capital(limit): chips.verdict_chip(row["verdict"]).markdown(),
+            limit: chips.verdict_chip(row["verdict"]).markdown(),
             "Why": escaped(row["sentence"]),
         }
         for _, row in review.verdicts.iterrows()
@@ -141,6 +158,12 @@ def export(run: RunView, review: ReviewView) -> None:
     )
     for sentence in state.services().left_out(run.id):
         st.caption(f":material/info: {escaped(sentence)}")
+    if has_tablet_page(path):
+        with tables.details(
+            "Try it on your tablet", "review_tablet", ":material/tablet_mac:"
+        ) as is_open:
+            if is_open:
+                st.markdown(TRY_IT)
 
 
 def _make_bundle(run: RunView) -> None:

@@ -16,6 +16,9 @@ from dashboard.components.words import capital, escaped, when
 RUN_STAGES = ("images", "sensitivity", "training", "audit")
 """Stages of a run in their order."""
 
+PART_OF = {"measured": "sensitivity", "rounding": "training", "norms": "training"}
+"""Stages that a person meets as part of another, before or after it."""
+
 
 def live_panel(run: RunView, groups: Sequence[str]) -> None:
     """Sentence, progress, stages and curves; refreshed every two seconds until the run ends."""
@@ -36,11 +39,12 @@ def live_panel(run: RunView, groups: Sequence[str]) -> None:
 
 def stages(run: RunView) -> None:
     """The stages of a run: done, now, still to come."""
-    reached = _reached(state.services().log(run.id), run.stage)
+    present = PART_OF.get(run.stage, run.stage)
+    reached = _reached(state.services().log(run.id), present)
     with st.container(horizontal=True, gap="small"):
         for name in RUN_STAGES:
             title = live.STAGES[name]
-            if name == run.stage:
+            if name == present:
                 st.badge(title, icon=":material/progress_activity:", color="blue")
             elif name in reached:
                 st.badge(title, icon=":material/check:", color="green")

@@ -10,11 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from dashboard.components.words import NOT_ESTIMABLE
+
 PICTURE_FORMATS = ("png", "svg")
 PICTURE_FORMAT = "picture_format"
 """Where the choice between them is kept; the sidebar asks for it."""
 
-NOT_ESTIMABLE = "not estimable"
 COUNTS = {
     "n": st.column_config.NumberColumn("Images", help="Photographs that enter the figure."),
     "n_positive": st.column_config.NumberColumn("n+", help="Photographs of the group with it."),

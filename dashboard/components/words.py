@@ -1,10 +1,21 @@
-"""Numbers, names and states as a person would say them. Pure functions; no Streamlit."""
+"""Numbers, names and states as a person would say them. Pure functions; no Streamlit.
+
+What the report says alike is taken from there; its figures differ: they keep a number and its unit on
+one line and have a longer minus, which a page that is searched and copied from should not.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+
+from fairquant_core.report.words import NOT_ESTIMABLE as NOT_ESTIMABLE
+from fairquant_core.report.words import capital as capital
+from fairquant_core.report.words import counted as counted
+from fairquant_core.report.words import joined as joined
+from fairquant_core.report.words import known as known
+from fairquant_core.report.words import short as short
+from fairquant_core.report.words import when as when
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -40,31 +51,6 @@ KIND_TITLES = {
 }
 
 
-def joined(items: Iterable[str], last: str = "and") -> str:
-    """Return items as a list in a sentence.
-
-    Examples
-    --------
-    >>> joined(["I-II", "III-IV", "V-VI"])
-    'I-II, III-IV and V-VI'
-    """
-    names = list(items)
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> counted(1, "run"), counted(2832, "photograph"), counted(0, "class", "classes")
-    ('1 run', '2,832 photographs', '0 classes')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def spelled(number: int) -> str:
     """Return small numbers as words, as prose does.
 
@@ -76,16 +62,6 @@ def spelled(number: int) -> str:
     return SMALL_NUMBERS[number] if 0 <= number < len(SMALL_NUMBERS) else f"{number:,}"
 
 
-def capital(sentence: str) -> str:
-    """Return the text with its first letter raised and the rest untouched."""
-    return sentence[:1].upper() + sentence[1:]
-
-
-def known(value: float | None) -> bool:
-    """Whether a figure is there: neither None nor not-a-number."""
-    return value is not None and not math.isnan(value)
-
-
 def percent(fraction: float | None, digits: int = 0) -> str:
     """Return a fraction as a percentage; a missing one as "not estimable".
 
@@ -95,7 +71,7 @@ def percent(fraction: float | None, digits: int = 0) -> str:
     ('46 %', '46.2 %', 'not estimable')
     """
     if fraction is None or math.isnan(fraction):
-        return "not estimable"
+        return NOT_ESTIMABLE
     return f"{_unsigned_zero(100 * fraction, digits)} %"
 
 
@@ -108,7 +84,7 @@ def points(fraction: float | None, digits: int = 1, sign: bool = False) -> str:
     ('3.1 points', '1.0 point', '-2.0 points')
     """
     if fraction is None or math.isnan(fraction):
-        return "not estimable"
+        return NOT_ESTIMABLE
     text = _unsigned_zero(100 * fraction, digits)
     if sign and fraction > 0 and float(text) != 0:
         text = f"+{text}"
@@ -124,7 +100,7 @@ def nats(value: float | None) -> str:
     ('0.06 nats', '0.0004 nats', '1.50 nats')
     """
     if value is None or math.isnan(value):
-        return "not estimable"
+        return NOT_ESTIMABLE
     if value == 0 or abs(value) >= 0.01:
         return f"{value:.2f} nats"
     return f"{value:.1g} nats"
@@ -139,7 +115,7 @@ def interval(low: float | None, high: float | None, digits: int = 0, unit: str =
     '38 to 55 %'
     """
     if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return "not estimable"
+        return NOT_ESTIMABLE
     return f"{_unsigned_zero(100 * low, digits)} to {_unsigned_zero(100 * high, digits)}{unit}"
 
 
@@ -182,30 +158,6 @@ def duration(seconds: float | None) -> str:
 def time_left(seconds: float | None) -> str:
     """Return the remaining time as the end of a sentence, or "" when it is not known yet."""
     return "" if seconds is None else f"about {duration(seconds)} left"
-
-
-def when(stamp: str | None) -> str:
-    """Return a UTC time stamp for reading.
-
-    Examples
-    --------
-    >>> when("2026-01-31T12:05:09Z"), when(None)
-    ('31 Jan 2026, 12:05 UTC', '')
-    """
-    if not stamp:
-        return ""
-    try:
-        moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
-    except ValueError:
-        return stamp
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
-
-
-def short_hash(fingerprint: str | None) -> str:
-    """Return the first characters of a SHA-256 sum, enough to compare by eye."""
-    return (fingerprint or "")[:12]
 
 
 def group_words(group: str) -> str:

@@ -1,6 +1,9 @@
 /** The classifier as the page sees it: open once, then classify files and camera pictures one after the other. */
 
 const NO_WORKER = "This browser is too old for this page, or a file of the folder is missing. Update the browser, or copy the whole folder again.";
+const NO_WEBASSEMBLY =
+  "This browser cannot compute the answer: WebAssembly is missing or switched off (the Lockdown Mode of tablets does that). " +
+  "Allow it for this page, or use another browser.";
 
 export class Classifier {
   #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
@@ -26,7 +29,8 @@ export class Classifier {
   }
 
   /** What model.json says, and how long opening took; rejects when this browser computes other numbers. */
-  open() {
+  async open() {
+    if (typeof WebAssembly === "undefined") throw new Error(NO_WEBASSEMBLY);
     return this.#ask({ kind: "open" });
   }
 

@@ -6,7 +6,7 @@
  * rounds to bytes, so the order of the passes matters too: it is that of Pillow 13. A picture is
  * {width, height, data}: three bytes per pixel, row by row.
  *
- * Source: the behaviour of Pillow's Image.resize; equality to the bit is proved by tests/examples/test_pixels.py.
+ * Source: the behaviour of Pillow's Image.resize; equality to the bit is proved by tests/browser/test_tablet_pictures.py.
  */
 
 const PLACES = 22;

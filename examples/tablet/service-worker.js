@@ -1,8 +1,8 @@
 /**
  * Keeps the page, the runtime and the classifier on the device, so that all of it works without a network.
  *
- * files.js is written with the bundle and names every file with its SHA-256; a new classifier changes it, and browsers
- * then fetch everything anew.
+ * files.js is written with the bundle: the names of all files, and a version that changes with any byte of them. Browsers
+ * that find another version fetch everything anew.
  */
 
 importScripts("files.js");
@@ -38,6 +38,6 @@ async function forgetOlder() {
 
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  const wanted = request.mode === "navigate" ? "index.html" : request;
+  const wanted = request.url.split("?")[0] === self.registration.scope ? "index.html" : request;
   return (await cache.match(wanted, { ignoreSearch: true })) ?? fetch(request);
 }

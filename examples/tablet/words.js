@@ -27,16 +27,16 @@ export function headline([first]) {
 }
 
 export function explanation([first, second]) {
-  if (first.share >= SURE) return `It is sure of this: ${percent(first.share)}.`;
+  if (first.share >= SURE) return `It gives this class nearly all its weight: ${percent(first.share)}.`;
   const next = `next comes ${second.name} with ${percent(second.share)}`;
-  if (first.share >= LEANING) return `It leans towards this with ${percent(first.share)}; ${next}.`;
+  if (first.share >= LEANING) return `It leans towards this class with ${percent(first.share)}; ${next}.`;
   return `It cannot decide: ${first.name} has ${percent(first.share)}, ${next}.`;
 }
 
 export function limitsOfAnswer(classes) {
   return (
-    "The shares say how the classifier weighs its classes, not how likely a disease is. It can be wrong when it is " +
-    `sure. It knows these ${classes.length} classes only and names one of them even if the photo shows something else.`
+    "The shares say how the classifier weighs its classes, not how likely a disease is. It can be wrong at any " +
+    `share. It knows these ${classes.length} classes only and names one of them even if the photo shows something else.`
   );
 }
 

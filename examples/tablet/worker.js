@@ -15,6 +15,8 @@ const LIMIT = 1e-4;
 const VERSION = 1;
 
 const NOT_LOADED = "could not be loaded. Is the server still running?";
+const NOT_READ = "model.json is damaged. Copy the whole folder again.";
+const NOT_OPENED = "This browser could not open the classifier. Copy the whole folder again, or update the browser. Its own words:";
 const OTHER_FORMAT = "model.json was written by another version of this program. Export the bundle again.";
 const OTHER_MODEL = "model.onnx is not the file that was exported (its SHA-256 differs). Copy the whole folder again.";
 const OTHER_NUMBERS =
@@ -29,7 +31,8 @@ let opened = null;
 async function load(name) {
   let response;
   try {
-    response = await fetch(name);
+    // A copy of an earlier classifier, kept by the browser, would not fit to the rest.
+    response = await fetch(name, { cache: "no-cache" });
   } catch (error) {
     throw new PictureError(`${name} ${NOT_LOADED}`, { cause: error });
   }
@@ -42,10 +45,27 @@ async function sha256(bytes) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+async function description() {
+  const response = await load("model.json");
+  try {
+    return await response.json();
+  } catch (error) {
+    throw new PictureError(NOT_READ, { cause: error });
+  }
+}
+
+async function unpack(bytes) {
+  try {
+    return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  } catch (error) {
+    throw new PictureError(`${NOT_OPENED} ${error.message}`, { cause: error });
+  }
+}
+
 async function open() {
   const started = performance.now();
   self.postMessage({ stage: "Reading the classifier" });
-  const about = await (await load("model.json")).json();
+  const about = await description();
   if (about.format !== "fairquant-onnx" || about.version !== VERSION) {
     throw new PictureError(OTHER_FORMAT);
   }
@@ -55,7 +75,7 @@ async function open() {
   if (hashed && (await sha256(bytes)) !== about.file.sha256) throw new PictureError(OTHER_MODEL);
   self.postMessage({ stage: "Unpacking its weights" });
   const unpacking = performance.now();
-  const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  const session = await unpack(bytes);
   const unpacked = performance.now();
   opened = { about, session };
   self.postMessage({ stage: "Comparing with the audited numbers" });

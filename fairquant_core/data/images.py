@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fairquant_core.errors import ImageError
+from fairquant_core.files import atomic_path
 
 if TYPE_CHECKING:
     from fairquant_core.data.cohort import Cohort
@@ -247,15 +249,11 @@ def decoded_images(
     path = cache / f"{cohort.images_fingerprint[:32]}-{preprocessing.pixel_key}.npy"
     if (images := _open_cache(path, shape)) is None:
         need = int(np.prod(shape)) / 1e6
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             cache.mkdir(parents=True, exist_ok=True)
             _remove_stale_parts(path)
-            try:
+            with atomic_path(path) as part:
                 _write_cache(part, shape, cohort, preprocessing, progress)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
         except OSError as error:
             raise ImageError(
                 DISK_FULL.format(need=need, folder=cache, reason=error.strerror or error)
@@ -324,8 +322,10 @@ def _open_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 def _remove_stale_parts(path: Path) -> None:
     """Remove what a killed process left; a living writer touches its file all the time."""
     for part in path.parent.glob(f"{path.name}.*.part"):
-        if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-            part.unlink(missing_ok=True)
+        # Another writer may have finished meanwhile.
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                part.unlink()
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:

@@ -17,9 +17,10 @@ import json
 import re
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from fairquant_core.errors import ExportError
@@ -49,6 +50,8 @@ UNSAFE_NAME = (
 )
 NOT_WRITTEN = "{path} could not be written ({reason}): free some space or choose another folder"
 NOT_COMPLETED = "The bundle could not be completed: {problem}. Try again."
+OVERLAP = "Files in it overlap: together they are larger than the bundle"
+NO_ROOM = "{path} cannot be checked ({reason}): free some space for temporary files"
 UNREADABLE = "{path} cannot be read as a zip ({reason}): it is cut off, damaged or of another kind"
 
 OTHER_BYTE = (
@@ -118,6 +121,11 @@ def verify_bundle(path: Path) -> list[str]:
 
     Whose signature it is, and whether it is genuine, is asked in
     :func:`fairquant_core.export.verification.verify`.
+
+    Raises
+    ------
+    ExportError
+        There is no room for temporary files.
     """
     path = Path(path)
     try:
@@ -136,12 +144,16 @@ def name_problems(bundle: zipfile.ZipFile) -> list[str]:
         UNSAFE_NAME.format(name=name) for name in names if name != MANIFEST and not _is_safe(name)
     ]
     problems += [f"{name!r} is there twice" for name in sorted(_twice(names))]
+    problems += [f"{name!r} is a file and a folder" for name in sorted(_folders(names))]
     # A stored file cannot blow up when it is read, unlike a compressed one.
     problems += [
         f"{member.filename!r} is compressed, which our bundles never are"
         for member in bundle.infolist()
         if member.compress_type != zipfile.ZIP_STORED
     ]
+    # Else a few bytes that many names point at could fill the disk.
+    if sum(member.file_size for member in bundle.infolist()) > bundle.start_dir:
+        problems.append(OVERLAP)
     if MANIFEST not in names:
         problems.append(f"{MANIFEST} is missing, so nothing can be checked")
     return problems
@@ -179,13 +191,22 @@ def content_problems(bundle: zipfile.ZipFile) -> list[str]:
 
 
 def layout_problems(bundle: zipfile.ZipFile, path: Path) -> list[str]:
-    """The first byte that differs when the same files are written again."""
+    """The first byte that differs when the same files are written again, after `content_problems` found nothing.
+
+    Raises
+    ------
+    ExportError
+        There is no room for temporary files.
+    """
     members: dict[str, Source] = {
         member.filename: (member.file_size, partial(bundle.open, member))
         for member in bundle.infolist()
     }
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as again, path.open("rb") as written:
-        _write_zip(again, members)
+        try:
+            _write_zip(again, members)
+        except OSError as error:
+            raise ExportError(NO_ROOM.format(path=path, reason=error)) from error
         again.seek(0)
         place = _first_difference(written, again)
     return [] if place is None else [OTHER_BYTE.format(place=place, name=path.name)]
@@ -216,6 +237,9 @@ def _check_names(files: Mapping[str, Path | bytes]) -> None:
         raise ExportError(
             f"{sorted(twice)[0]!r} differs from another name in the bundle by capital letters only"
         )
+    both = _folders(list(files))
+    if both:
+        raise ExportError(f"{sorted(both)[0]!r} is the name of a file and of a folder")
 
 
 def _is_safe(name: str) -> bool:
@@ -224,8 +248,14 @@ def _is_safe(name: str) -> bool:
 
 def _twice(names: list[str]) -> set[str]:
     """Names that some systems would write into the same file."""
-    lower = [name.lower() for name in names]
-    return {name for name in names if lower.count(name.lower()) > 1}
+    count = Counter(name.lower() for name in names)
+    return {name for name in names if count[name.lower()] > 1}
+
+
+def _folders(names: list[str]) -> set[str]:
+    """Names of files that are folders of other files."""
+    folders = {str(folder) for name in names for folder in PurePosixPath(name.lower()).parents}
+    return {name for name in names if name.lower() in folders}
 
 
 def _manifest_bytes(version: int, listed: Mapping[str, Any], about: Any) -> bytes:

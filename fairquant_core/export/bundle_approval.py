@@ -34,6 +34,9 @@ BOUND_FILES = {
 """Hash in a decision -> the file that it is of."""
 
 ALWAYS_BOUND = ("model", "predictions", "audit")
+BOUND_IF_THERE = ("fast onnx", "fast audit")
+"""The fast file is another classifier than the approved one, so somebody must have seen its audit."""
+
 PROPOSE, APPROVE, WITHIN = "propose", "approve", "WITHIN"
 DECISIONS = (PROPOSE, APPROVE, "reject", "request changes", "withdraw")
 
@@ -48,12 +51,14 @@ NO_DECISION = "The log holds no decision about this run."
 OTHER_BYTES = (
     "What {person} approved is not what lies here: {files} differ from the approved files."
 )
-NOT_BOUND = "The approval names no hash of {file}."
+NOT_BOUND = "The approval of {person} names no hash of {file}."
 OTHER_LIMITS = "The audit was judged by other limits than those that {person} approved."
 OTHER_COHORT = "The audit is about another cohort than the one that {person} approved."
 OTHER_VERDICT = "{person} approved the verdict '{seen}', but the audit says '{verdict}'."
+OTHER_TOLD = "The manifest says that the verdict is '{told}', but the audit says '{verdict}'."
 NO_OVERRIDE = "{person} approved '{verdict}' without writing down why."
 APPROVED = "{person} ({role}) approved exactly these files on {time}, verdict {verdict}{override}{proposer}."
+LATER = " Exported after that, so without a hash in the approval: {files}; see what is said about the ONNX files."
 OVERRIDE = ', with an override: "{text}"'
 SAME_PERSON = "; the same person had proposed it"
 PROPOSED_BY = "; proposed by {person}"
@@ -116,13 +121,19 @@ def _approval(opened: OpenedBundle) -> str:
         override=OVERRIDE.format(text=override) if override else "",
         proposer=_proposer(about_run, last["person"]),
     )
+    later = [
+        name
+        for key, name in BOUND_FILES.items()
+        if opened.has(name) and key not in details["hashes"]
+    ]
+    text += LATER.format(files=", ".join(later)) if later else ""
     return text if details.get("authenticated") else text + NAMES_TYPED
 
 
 def _require_same_files(opened: OpenedBundle, hashes: Mapping[str, str], person: str) -> None:
-    for key in ALWAYS_BOUND:
+    for key in (*ALWAYS_BOUND, *(key for key in BOUND_IF_THERE if opened.has(BOUND_FILES[key]))):
         if key not in hashes:
-            raise CheckFailed(NOT_BOUND.format(file=BOUND_FILES[key]))
+            raise CheckFailed(NOT_BOUND.format(person=person, file=BOUND_FILES[key]))
     other = [
         name
         for key, name in BOUND_FILES.items()
@@ -145,6 +156,9 @@ def _require_same_audit(opened: OpenedBundle, details: Mapping[str, Any], person
     cohort = (audit.get("cohort") or {}).get("fingerprint")
     if cohort and hashes.get("cohort", cohort) != cohort:
         raise CheckFailed(OTHER_COHORT.format(person=person))
+    told = opened.manifest["about"].get("verdict", verdict)
+    if told != verdict:
+        raise CheckFailed(OTHER_TOLD.format(told=told, verdict=verdict))
     if details["verdict_seen"] != verdict:
         raise CheckFailed(
             OTHER_VERDICT.format(person=person, seen=details["verdict_seen"], verdict=verdict)

@@ -26,6 +26,7 @@ from fairquant_core.export.bundle_check import (
 from fairquant_core.export.packing import unpack_codes
 
 FIGURES, ONNX = "Audit figures", "ONNX files"
+TABLET_COPY = "tablet/model.onnx"
 
 NO_AUDIT = "There is no {name}."
 NO_PREDICTIONS = "{audit} is there, but not the predictions that it is made of ({table})."
@@ -39,6 +40,7 @@ NO_ONNX = "The bundle holds no ONNX file."
 NO_ABOUT = "{name} does not say which classifier it holds."
 OTHER_CLASSIFIER = "{name} holds another classifier ({found}) than {model} ({expected})."
 OTHER_WEIGHTS = "{name} holds other codes than {model} in the layer '{layer}'."
+OTHER_COPY = "{name} is another file than {original}."
 NO_CODES = "{name} holds no packed weights."
 SAME = "{names}: same fingerprint as {model}, and the codes of {layers} layers are the same bit for bit."
 SAME_FAST = (
@@ -79,6 +81,8 @@ def check_onnx(opened: OpenedBundle) -> Check:
     try:
         about, streams = describe_packed(opened.path(MODEL_FILE))
         layers = min(_same_classifier(opened, name, about, streams) for name in names)
+        if opened.has(TABLET_COPY) and opened.sha256(TABLET_COPY) != opened.sha256(EXACT_FILE):
+            raise CheckFailed(OTHER_COPY.format(name=TABLET_COPY, original=EXACT_FILE))
         text = SAME.format(names=" and ".join(names), model=MODEL_FILE, layers=layers)
         if FAST_FILE in names:
             text += SAME_FAST.format(name=FAST_FILE)

@@ -40,14 +40,14 @@ Logits may differ by 1e-4 of the largest one (:data:`fairquant_core.export.parit
 difference at most, so this is that limit for logits up to 20.
 """
 
-NO_COHORT = "No cohort was given, so nothing was predicted again: --cohort FOLDER does that."
+NO_COHORT = "No images were given, so nothing was predicted again: --cohort FOLDER does that."
 NO_FILE = "The bundle holds no ONNX file to predict with."
 OTHER_COHORT = "{missing} of the {all} audited images are not in this cohort (first '{first}')."
 OTHER_ROWS = (
     "{count} of the audited images have another label or group in this cohort (first '{first}')."
 )
 OTHER_CLASSES = "{name} knows other classes than the predictions."
-SAME = "{name}: the same class for all {images} images of {groups} groups, probabilities within {largest:.1g}."
+SAME = "{name}: the same class for all {images} images of {groups} groups, probabilities at most {largest:.1g} apart."
 OTHER = (
     "{name}: another class for {changed} of {images} images, probabilities up to {largest:.1g} apart ({limit:g} is "
     "the limit); it must not be used on this machine before somebody has found out why."

@@ -20,12 +20,13 @@ UNSIGNED_BUNDLE = (
 UNSIGNED_UNKNOWN = "The bundle is not signed, so none of the keys in {path} can vouch for it."
 NOBODY = "The bundle is not signed, so there is no key to ask about."
 BAD_SIGNATURE = "The signature does not hold: {reason}."
+NO_ROOM = "The signature cannot be checked ({reason}): free some space for temporary files"
 OTHER_FILES = "the signature does not cover exactly the files of the bundle"
 OTHER_KEY = "it names another key than the one in {name}"
 GENUINE = "All {count} files are as they were signed, with the key {fingerprint}."
 NO_KEY_GIVEN = (
-    "Whose key {fingerprint} is cannot be told from the bundle: give the public key that you received on another way "
-    "(--key FILE), or compare its fingerprint."
+    "Anybody can sign. Whose key {fingerprint} is cannot be told from the bundle: give the public key that you "
+    "received from the people who signed (--key FILE), or compare its fingerprint with theirs."
 )
 NOT_VALID = "Without a signature that holds, no key can vouch for the bundle."
 UNKNOWN_KEY = (
@@ -48,6 +49,11 @@ def check_signature(opened: OpenedBundle, sha256: str) -> tuple[Check, PublicKey
     Returns
     -------
     The answer, and the key in the bundle if the signature holds.
+
+    Raises
+    ------
+    ExportError
+        There is no room for temporary files.
     """
     if opened.manifest["version"] != SIGNED:
         text = UNSIGNED_BUNDLE.format(sha256=sha256)
@@ -55,8 +61,11 @@ def check_signature(opened: OpenedBundle, sha256: str) -> tuple[Check, PublicKey
     try:
         known = public_key(opened.path(PUBLIC_KEY_FILE).read_bytes(), PUBLIC_KEY_FILE)
         problem = _problem(opened, opened.path(SIGNATURE_FILE).read_bytes(), known)
-    except (ExportError, ValueError) as error:
-        problem = str(error)
+    except OSError as error:
+        raise ExportError(NO_ROOM.format(reason=error)) from error
+    except Exception as error:
+        # Whatever a stranger wrote there ends as an answer, not as a crash.
+        problem = str(error) or repr(error)
     if problem:
         return Check(SIGNATURE, Result.FAILED, BAD_SIGNATURE.format(reason=problem)), None
     count = len(opened.manifest["files"]) + 1

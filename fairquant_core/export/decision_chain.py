@@ -72,7 +72,7 @@ def problems(excerpt: Mapping[str, Any], *, gaps: bool = False) -> list[str]:
         last: Mapping[str, Any] = entries[-1] if entries else {"sequence": 0, "hash": FIRST}
         if last["sequence"] < written:
             found.append(CUT_OFF.format(written=written, found=last["sequence"]))
-        elif last["hash"] != head:
+        elif (last["sequence"], last["hash"]) != (written, head):
             found.append(HEAD_DIFFERS.format(sequence=last["sequence"]))
         return found
     except (KeyError, TypeError, ValueError, AttributeError) as error:

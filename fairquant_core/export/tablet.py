@@ -7,6 +7,7 @@ and then works without a network; `examples/README.md` says how.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ PAGE = (
     "check.png",
     "classifier.js",
     "file_format.js",
+    "guard.js",
     "icon.svg",
     "index.html",
     "manifest.webmanifest",
@@ -39,7 +41,9 @@ PAGE = (
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Of the many builds, the one that computes on the processor only; half the size of those for graphics chips."""
 SERVICE_WORKER = "service-worker.js"
+SERVER = "serve.py"
 LICENCE = "RUNTIME-LICENCE.txt"
+NOTICES = "ThirdPartyNotices.txt"
 CHECK = "check.png"
 
 NOT_INSTALLED = (
@@ -47,6 +51,10 @@ NOT_INSTALLED = (
     "{folder}, which needs Node and npm, and try again"
 )
 NOT_RUN = "{path} could not be run on the reference picture: {reason}"
+NO_NOTICES = (
+    "The package onnxruntime lacks {name}, without which the runtime may not be handed on: install it again from "
+    "requirements.txt"
+)
 NO_PAGE = "{name} is absent from {folder}: restore examples/tablet from the source of this program"
 
 SECONDS = 300
@@ -90,14 +98,15 @@ def tablet_files(
     Raises
     ------
     ExportError
-        The runtime is not installed, or the ONNX file is absent, damaged or cannot be run.
+        The runtime, its notices or a file of the page is absent, or the ONNX file is absent, damaged or cannot be
+        run.
     """
     onnx = Path(onnx)
     dist = source / "node_modules" / "onnxruntime-web" / "dist"
     for name in RUNTIME:
         if not (dist / name).is_file():
             raise ExportError(NOT_INSTALLED.format(name=name, folder=source))
-    for name in (*PAGE, SERVICE_WORKER, LICENCE):
+    for name in (*PAGE, SERVICE_WORKER, SERVER, LICENCE):
         if not (source / name).is_file():
             raise ExportError(NO_PAGE.format(name=name, folder=source))
     files: dict[str, Path | bytes] = {name: source / name for name in PAGE}
@@ -106,9 +115,18 @@ def tablet_files(
     files["model.json"] = _as_json(_describe(onnx, facts, source / CHECK))
     # The service worker and its list are what a browser asks for anew; the rest it keeps.
     files["files.js"] = _list(files)
-    files[SERVICE_WORKER] = source / SERVICE_WORKER
-    files[LICENCE] = source / LICENCE
+    files |= {name: source / name for name in (SERVICE_WORKER, SERVER, LICENCE)}
+    files[NOTICES] = _notices()
     return {f"{FOLDER}/{name}": content for name, content in sorted(files.items())}
+
+
+def _notices() -> Path:
+    """The terms of what ONNX Runtime itself is built from; its package for browsers leaves them out."""
+    package = importlib.util.find_spec("onnxruntime")
+    path = Path(str(package.origin)).parent / NOTICES if package else None
+    if path is None or not path.is_file():
+        raise ExportError(NO_NOTICES.format(name=NOTICES))
+    return path
 
 
 def _describe(onnx: Path, facts: Mapping[str, Any], picture: Path) -> dict[str, Any]:

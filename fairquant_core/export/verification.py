@@ -10,12 +10,12 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fairquant_core.errors import ExportError
+from fairquant_core.errors import ExportError, FairQuantError
 from fairquant_core.export.bundle import (
     BROKEN_ZIP,
     UNREADABLE,
@@ -37,11 +37,16 @@ __all__ = ["Check", "Result", "Verification", "tampering", "verify"]
 ZIP, NAMES, CONTENTS, LAYOUT = "Zip file", "Names", "Contents", "Every byte"
 LATER = (SIGNATURE, KEY, CHAIN, APPROVAL, FIGURES, ONNX, PREDICTIONS)
 
+NO_BUNDLE = "There is no file {path}: give the zip that was exported"
 NOT_WHOLE = "Not looked at, because the bytes of the bundle are not whole."
 READABLE = "It can be read; {count} files."
 SAFE_NAMES = "All names stay inside the folder, none is there twice, nothing is compressed."
 AS_LISTED = "Every file has the SHA-256 that MANIFEST.json gives."
 AS_WRITTEN = "Writing the same files again gives the same {size} bytes."
+
+UNFORESEEN = (
+    "It cannot be looked at, because something in the files is not as it should be ({reason})."
+)
 
 NO_ROOM = "The bundle cannot be unpacked to look at it ({reason}): free some space"
 
@@ -52,12 +57,14 @@ class Verification:
 
     Attributes
     ----------
-    sha256 : of the whole file; "" if it cannot be read.
+    sha256 : of the whole file.
+    about : what the manifest says it is about (run, case, verdict); {} if the bytes are not whole.
     """
 
     path: Path
     sha256: str
     checks: tuple[Check, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -83,6 +90,7 @@ class Verification:
         return {
             "bundle": self.path.name,
             "sha256": self.sha256,
+            "about": dict(self.about),
             "passed": self.passed,
             "checks": [check.to_json() for check in self.checks],
         }
@@ -105,9 +113,12 @@ def verify(
     Raises
     ------
     FairQuantError
-        A key or the cohort that was given cannot be read, or there is no room to unpack the bundle.
+        There is no such file, a key or the cohort that was given cannot be read, or there is no room to
+        unpack the bundle.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ExportError(NO_BUNDLE.format(path=path))
     trusted = None if key is None else trusted_keys(key)
     with tempfile.TemporaryDirectory() as work:
         checks, opened = _open(path, Path(work))
@@ -119,13 +130,14 @@ def verify(
         checks += [
             signature,
             check_key(opened, signed_with, trusted, key),
-            check_chain(opened),
-            check_approval(opened),
-            check_figures(opened),
-            check_onnx(opened),
-            check_predictions(opened, cohort, report=report),
+            _asked(CHAIN, lambda: check_chain(opened)),
+            _asked(APPROVAL, lambda: check_approval(opened)),
+            _asked(FIGURES, lambda: check_figures(opened)),
+            _asked(ONNX, lambda: check_onnx(opened)),
+            _asked(PREDICTIONS, lambda: check_predictions(opened, cohort, report=report)),
         ]
-    return Verification(path, sha256, tuple(checks))
+        about = opened.manifest["about"]
+    return Verification(path, sha256, tuple(checks), about if isinstance(about, dict) else {})
 
 
 def tampering(path: Path) -> list[str]:
@@ -138,6 +150,22 @@ def tampering(path: Path) -> list[str]:
         if opened is not None:
             checks.append(check_signature(opened, "")[0])
     return [check.sentence for check in checks if check.result == Result.FAILED]
+
+
+def _asked(name: str, ask: Callable[[], Check]) -> Check:
+    """The answer; contents that nobody foresaw fail the check and never end the program.
+
+    Raises
+    ------
+    FairQuantError
+        What the person gave besides the bundle cannot be used.
+    """
+    try:
+        return ask()
+    except FairQuantError:
+        raise
+    except Exception as error:
+        return Check(name, Result.FAILED, UNFORESEEN.format(reason=repr(error)))
 
 
 def _open(path: Path, work: Path) -> tuple[list[Check], OpenedBundle | None]:
@@ -190,8 +218,5 @@ def _unpack(bundle: zipfile.ZipFile, folder: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

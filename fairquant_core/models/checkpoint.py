@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import CheckpointError, ClassifierError, ImageError
+from fairquant_core.files import atomic_path
 from fairquant_core.models.rounded_inputs import (
     ACTIVATION_BITS,
     input_ranges,
@@ -90,15 +90,11 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         key: tensor.detach().cpu().clone().contiguous()
         for key, tensor in classifier.model.state_dict().items()
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, str(part), metadata={METADATA_KEY: json.dumps(about)})
-        part.replace(path)
+        with atomic_path(path) as part:
+            save_file(tensors, str(part), metadata={METADATA_KEY: json.dumps(about)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(NOT_WRITTEN.format(path=path, reason=error)) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_classifier(

@@ -13,9 +13,21 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+
+from tests.browser.tablet_site import (
+    FACTS,
+    PAGE_MS,
+    PICTURES,
+    Site,
+    require_runtime,
+    skip_or_fail,
+    write_folder,
+)
+from tests.conftest import MixedDemo
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -98,11 +110,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def browser() -> Iterator[object]:
     path = find_chromium()
     if path is None:
-        if os.environ.get("FAIRQUANT_REQUIRE_BROWSER"):
-            pytest.fail(NO_BROWSER)
-        pytest.skip(NO_BROWSER)
+        skip_or_fail(NO_BROWSER)
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def site(mixed_demo: MixedDemo, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The tablet page of the mixed demo classifier, unpacked, with pictures beside it."""
+    from fairquant_core.export.onnx_session import OnnxClassifier
+    from fairquant_core.export.tablet import tablet_files
+
+    require_runtime()
+    folder = tmp_path_factory.mktemp("tablet")
+    write_folder(folder, tablet_files(mixed_demo.onnx, FACTS))
+    pictures = mixed_demo.pictures(PICTURES)
+    for picture in pictures:
+        shutil.copy(picture, folder / "tablet" / picture.name)
+    return Site(folder / "tablet", OnnxClassifier(mixed_demo.onnx, threads=1), pictures)
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """An empty page of a tablet's size."""
+    context = browser.new_context(viewport={"width": 1024, "height": 768})
+    context.set_default_timeout(PAGE_MS)
+    yield context.new_page()
+    context.close()

@@ -7,17 +7,44 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from fairquant_core.export.tablet import RUNTIME, SOURCE
 
-NO_NODE = "no Node found: install nodejs and npm"
+if TYPE_CHECKING:
+    from fairquant_core.export.onnx_session import OnnxClassifier
+
 NO_RUNTIME = "the runtime for browsers is not installed: run 'npm ci' in examples/tablet"
 PAGE_MS = 120_000
+PICTURES = 100
+FACTS = {
+    "verdict": "WITHIN",
+    "approved_by": "Carla Clinician",
+    "approved_role": "Clinician",
+    "approved_at": "2026-11-23T10:00:00+00:00",
+    "intended_use": "trying out with synthetic pictures",
+    "do_not_use": "care of patients",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The folder that a bundle brings along, and what Python says about its pictures."""
+
+    folder: Path
+    onnx: OnnxClassifier
+    pictures: list[Path]
+
+
+def open_page(page: Any, url: str) -> None:
+    """Open the page and wait until it takes photos."""
+    page.goto(url)
+    page.wait_for_selector("body[data-state=ready]")
 
 
 def skip_or_fail(reason: str) -> NoReturn:

@@ -105,9 +105,21 @@ def made_audit(bits: float = 4.0, seed: int = 0) -> dict[str, Any]:
         "candidate": "candidate",
         "models": list(audit.models),
         "scheme": "fst3",
-        "comparisons": {},
+        "comparisons": {"candidate": _judged(audit, groups)},
         "accuracy": accuracy,
         "size": {"bytes_on_disk": 840_000, "bytes_full_precision": 6_200_000},
+    }
+
+
+def _judged(audit: Predictions, groups: pd.Series) -> dict[str, Any]:
+    """Changes and verdicts of the candidate, as audit.json has them."""
+    changes = paired_difference(
+        audit, "full precision", "candidate", groups, order=GROUPS, resamples=50
+    )
+    verdicts = judge(changes, Limits(margin=0.02, minimum_images=20))
+    return {
+        "differences": changes.to_dict("records"),
+        "verdicts": verdicts.to_dict("records"),
     }
 
 

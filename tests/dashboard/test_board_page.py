@@ -47,14 +47,16 @@ def test_all_candidates_are_drawn_with_the_answer_in_a_sentence(
 ) -> None:
     services.run_views = several()
 
-    app = open_page("runs", expanded=("pareto_twin", "pareto_all"))
+    app = open_page("runs", expanded=("pareto_twin", "pareto_changes", "pareto_all"))
 
     assert clean(app)
     assert "All candidates of this case" in [head.value for head in app.subheader]
     sentence = next(t.value for t in app.markdown if "serves its worst group best" in t.value)
     assert "the smallest is Learned bit-widths (BAQ), 2 bits" in shown(sentence)
     assert any(chart.proto.alt.startswith("Of 5 candidates") for chart in app.get("plotly_chart"))
-    means, single = (frame.value for frame in app.dataframe[:2])
+    means, changes, single = (frame.value for frame in app.dataframe[:3])
+    assert len(changes) == 4 * len(several()) and changes["difference"].between(-100, 0).any()
+    assert "Change of accuracy from the classifier as given" in captions(app)
     assert means["seeds"].fillna(0).tolist() == [0, 1, 2, 2, 2] and len(single) == 8
     assert means["worst"].between(1, 100).all()
 

@@ -221,6 +221,16 @@ def test_treating_everybody_is_the_yardstick_of_the_net_benefit() -> None:
     assert alt == "Net benefit for overall: candidate 0.200 at 10 % and 0.100 at 50 %."
 
 
+def test_marks_of_the_calibration_curve_count_their_photographs() -> None:
+    rows = pd.DataFrame({"n": [1, 25, 100], "confidence": [0.3, 0.6, 0.9], "accuracy": 0.5})
+    rows = rows.assign(model="candidate", low=0.4, high=0.6)
+
+    figure = charts.calibration_curve(rows, ["candidate"])
+
+    sizes = next(trace for trace in figure.data if trace.name == "candidate").marker.size
+    assert list(sizes) == [charts.SMALLEST, charts.BIGGEST / 2, charts.BIGGEST]
+
+
 def test_confusion_shades_are_shares_of_the_truth() -> None:
     counts = [[3, 1], [0, 0]]
 

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components import state
 from fairquant_core.audit.criteria import Limits
+from fairquant_core.report.facts import INTENDED_USE
 from tests.dashboard.conftest import Open, clean, press, shown
 from tests.dashboard.fakes import FakeServices
 
@@ -85,6 +86,25 @@ def test_every_limit_can_be_set_before_the_run(open_page: Open, services: FakeSe
     assert "5 points of sensitivity for melanoma" in shown(app.info[0].value)
     wanted = Limits("sensitivity", 0.05, 10, ("FST V-VI",), ("melanoma",), 4, 30)
     assert made_limits(app, services) == wanted
+
+
+def test_what_it_is_for_reaches_the_case_in_the_order_of_the_report(
+    open_page: Open, services: FakeServices
+) -> None:
+    app = new_case_form(open_page)
+    app.text_area(key="new_use_contact").set_value("the skin clinic")
+    app.text_area(key="new_use_purpose").set_value("  A second look.\n")
+    app.text_area(key="new_use_users").set_value("   ")
+    assert len([area for area in app.text_area if area.key.startswith("new_use_")]) == len(
+        INTENDED_USE
+    )
+    made_limits(app, services)
+
+    made = next(call for call in services.calls if call[0] == "create_case")[1]
+    assert list(made.intended_use.items()) == [
+        ("purpose", "A second look."),
+        ("contact", "the skin clinic"),
+    ]
 
 
 def test_a_limit_without_its_condition_is_refused_before_it_is_sent(

@@ -27,7 +27,7 @@ EXPANDERS = {
     "inbox": ("inbox_cases", "inbox_runs"),
     "case": (
         *("case_cells_twin", "baseline_details", "case_examples", "case_splits"),
-        "case_warnings",
+        *("case_warnings", "case_limits", "case_use"),
     ),
     "sensitivity": ("heatmap_twin", "layer_curve_twin", "sensitivity_again"),
     "budget": ("tradeoff_twin", "budget_wishes", "budget_plan", "run_more"),
@@ -107,6 +107,17 @@ def test_page_of_an_unfinished_run(
     services.run_views = [run_view(state=run_state, result_hash=None, verdict=None, seen=False)]
 
     assert clean(open_page(name))
+
+
+def test_rounding_is_shown_as_part_of_the_training(open_page: Open, services: FakeServices) -> None:
+    services.run_views = [run_view(state=JobState.RUNNING, stage="rounding", result_hash=None)]
+
+    badges = [text.value for text in open_page("runs").markdown if "-badge" in text.value]
+
+    assert [("progress_activity" in text) for text in badges if "Compress and train" in text] == [
+        True
+    ]
+    assert "check" in next(text for text in badges if "sensitive layers" in text)
 
 
 def test_inbox_shows_why_a_run_failed_and_resumes_it(

@@ -65,16 +65,19 @@ def difference_dots(
                 "<extra></extra>"
             ),
         )
+        # The number stands at the end of the interval, where no line crosses it.
+        ends = [end for end in (high, value, 0.0) if pd.notna(end)]
         figure.add_scatter(
-            x=[value if pd.notna(value) else 0.0],
-            y=[place - 0.28],
+            x=[ends[0]],
+            y=[place],
             mode="text",
-            text=[change_words(row["difference"], shown)],
+            text=[f"\u2002{change_words(row['difference'], shown)}"],
+            textposition="middle right",
             cliponaxis=False,
             showlegend=False,
             hoverinfo="skip",
         )
-    framed(figure, 100 + 52 * max(1, len(rows)), margin={"l": 8, "r": 8, "t": 48, "b": 8})
+    framed(figure, 100 + 46 * max(1, len(rows)), margin={"l": 8, "r": 84, "t": 48, "b": 8})
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
     if margin is not None:
         figure.add_vline(

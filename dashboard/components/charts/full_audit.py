@@ -19,12 +19,15 @@ from dashboard.components.charts.palette import (
     row_label,
 )
 from dashboard.components.limit_words import Shown
-from dashboard.components.words import capital, counted, joined, percent, points
+from dashboard.components.words import NOT_ESTIMABLE, capital, counted, joined, percent, points
 
 STEP = 0.22
 """Vertical distance between the models of one row."""
 
 CHANCE = "by chance alone"
+SMALLEST, BIGGEST = 5, 18
+"""Pixels of the marks of a calibration curve."""
+
 COUNTED_ABOVE = 12
 """With more classes the cells of a confusion matrix are too small for a number."""
 
@@ -32,7 +35,7 @@ COUNTED_ABOVE = 12
 def figure_words(value: float | None, in_percent: bool) -> str:
     """Return a measure as a person reads it; a missing one is "not estimable"."""
     if value is None or pd.isna(value):
-        return "not estimable"
+        return NOT_ESTIMABLE
     return percent(value, 1) if in_percent else f"{value:.3f}"
 
 
@@ -190,6 +193,8 @@ def _arms(part: pd.DataFrame, value: str, colour: str) -> dict[str, Any]:
 def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
     """How often the classifier is right over how sure it was; the diagonal is perfect.
 
+    The area of a mark counts its photographs.
+
     Parameters
     ----------
     rows : [model, n, confidence, accuracy, low, high] of one group.
@@ -214,7 +219,12 @@ def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             error_y=_arms(part, "accuracy", style.colour),
-            marker={"color": style.colour, "symbol": style.symbol, "size": 10},
+            marker={
+                "color": style.colour,
+                "symbol": style.symbol,
+                # The area counts the photographs: a mark of one or two says next to nothing.
+                "size": (BIGGEST * np.sqrt(part["n"] / max(1, rows["n"].max()))).clip(SMALLEST),
+            },
             customdata=part[["n"]],
             hovertemplate=(
                 f"{model}: %{{x:.0%}} sure, right in %{{y:.0%}} of %{{customdata[0]}} photographs"
@@ -269,18 +279,20 @@ def decision_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
             hovertemplate="treat everybody: %{y:.3f}<extra></extra>",
         )
     figure.add_hline(y=0, line={"color": NEUTRAL, "width": 1, "dash": "dash"})
-    for model in models:
+    for place, model in enumerate(models):
         part = rows[rows["model"] == model].sort_values("threshold")
         style = styles[model]
         figure.add_scatter(
-            x=part["threshold"],
+            # A small sideways step keeps the arms of the classifiers apart.
+            x=part["threshold"] + 0.003 * (place - (len(models) - 1) / 2),
             y=part["value"],
             name=model,
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             error_y=_arms(part, "value", style.colour),
             marker={"color": style.colour, "symbol": style.symbol, "size": 10},
-            hovertemplate=f"{model}, acting from %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
+            customdata=part["threshold"],
+            hovertemplate=f"{model}, acting from %{{customdata:.0%}}: %{{y:.3f}}<extra></extra>",
         )
     framed(figure, 380)
     figure.update_xaxes(

@@ -22,7 +22,7 @@ from dashboard.components.charts.palette import (
     model_styles,
     row_label,
 )
-from dashboard.components.words import joined, known, percent
+from dashboard.components.words import NOT_ESTIMABLE, joined, known, percent
 
 BLUR = 0.02
 """Width of the smoothing as a share of the picture's side."""
@@ -155,7 +155,7 @@ class Measure:
         """A value as a person reads it."""
         if self.share:
             return percent(value)
-        return f"{value:.2f}" if known(value) else "not estimable"
+        return f"{value:.2f}" if known(value) else NOT_ESTIMABLE
 
 
 OVERLAP = Measure(

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -360,6 +361,31 @@ def test_leftovers_of_a_killed_process_are_removed(
     os.utime(old, (1, 1))
     decoded_images(cohort, SMALL, cache)
     assert sorted(cache.iterdir()) == sorted([path, young])
+
+
+def test_threads_that_decode_at_once_do_not_mix_their_files(
+    build: Build, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Every thread waits before its last images until all have begun to write."""
+    cohort, start = build(table), threading.Barrier(3)
+    expected = np.array(decoded_images(cohort, SMALL, tmp_path / "alone"))
+    found: list[np.ndarray] = []
+
+    def wait(done: int, total: int) -> None:
+        assert total == 40
+        start.wait()
+
+    def decode() -> None:
+        found.append(decoded_images(cohort, SMALL, tmp_path / "cache", wait))
+
+    threads = [threading.Thread(target=decode) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert all(np.array_equal(images, expected) for images in found)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_tiff_with_many_pages_gives_the_first(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,37 @@ def test_failure_to_write_leaves_the_old_file(
     )
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_threads_that_save_at_once_do_not_mix_their_files(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has written and waits for the others before its file gets the final name."""
+    path, start = tmp_path / "c.safetensors", threading.Barrier(3)
+    write, parts = checkpoint.save_file, set()
+
+    def write_and_wait(tensors: object, target: str, **more: object) -> None:
+        write(tensors, target, **more)
+        parts.add(target)
+        start.wait()
+
+    monkeypatch.setattr(checkpoint, "save_file", write_and_wait)
+    errors: list[Exception] = []
+
+    def save() -> None:
+        try:
+            save_classifier(classifier, path)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=save) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == [] and len(parts) == 3
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert load_classifier(path).fingerprint == classifier.fingerprint
 
 
 def test_absent_file(tmp_path: Path) -> None:

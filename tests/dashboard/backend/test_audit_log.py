@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,3 +126,64 @@ def test_an_anchor_that_lags_behind_is_no_problem(log: AuditLog, settings: Setti
     log.record("export", "run-9")
     head.write_text(earlier)
     assert log.problems() == []
+
+
+def head_of(settings: Settings) -> int:
+    return int(json.loads((settings.data_folder / "audit_log.head").read_text())["sequence"])
+
+
+def test_a_late_writer_does_not_take_the_anchor_back(log: AuditLog, settings: Settings) -> None:
+    """Two people decide; whoever committed first comes last to the anchor."""
+    third, fifth = log.entries()[2], log.entries()[4]
+    log.note_head(third)
+    assert head_of(settings) == 5
+    log.note_head(fifth)
+    assert head_of(settings) == 5
+
+
+def write_entries(settings: Settings, name: str, count: int) -> None:
+    """What one process of the application does."""
+    store = Store(settings)
+    log = AuditLog(store, settings.data_folder)
+    for number in range(count):
+        log.record("propose", f"{name}-{number}")
+    store.close()
+
+
+def test_processes_that_write_at_once_leave_the_newest_anchor(
+    log: AuditLog, settings: Settings
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=write_entries, args=(settings, f"process-{number}", 15))
+        for number in range(2)
+    ]
+    for writer in writers:
+        writer.start()
+    threads = [
+        threading.Thread(target=write_entries, args=(settings, f"thread-{number}", 15))
+        for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for task in (*writers, *threads):
+        task.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert len(log.entries()) == head_of(settings) == 65
+    assert log.problems() == []
+
+
+@pytest.mark.parametrize("removed", ["sequence > 3", "sequence = 5"])
+def test_a_new_entry_does_not_wipe_out_that_others_were_removed(
+    log: AuditLog, settings: Settings, removed: str
+) -> None:
+    rewrite(settings, f"DELETE FROM audit_log WHERE {removed}")
+    for _ in range(4):
+        log.record("propose", "run-9")
+        assert log.problems()
+
+
+def test_a_new_entry_does_not_mend_a_damaged_anchor(log: AuditLog, settings: Settings) -> None:
+    (settings.data_folder / "audit_log.head").write_text("not json")
+    log.record("propose", "run-9")
+    assert any("audit_log.head was changed" in problem for problem in log.problems())

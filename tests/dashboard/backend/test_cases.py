@@ -96,6 +96,8 @@ MISTAKES = [
     Mistake("no such label", {"label_column": "dx"}, "dx"),
     Mistake("no such class", {"must_not_miss": ("melanoma",)}, "melanoma.*benign, malignant"),
     Mistake("no such group", {"limits": Limits(groups=("FST VII",))}, "FST VII"),
+    Mistake("no such statement", {"intended_use": {"colour": "red"}}, "colour.*purpose"),
+    Mistake("long statement", {"intended_use": {"users": "a" * 601}}, "Who uses it: 601"),
     Mistake("no classifier", {"classifier_path": None}, "Classifier"),
     Mistake("file is absent", {"classifier_path": Path("gone.safetensors")}, "gone"),
     Mistake("wrong ending", {"classifier_path": Path("model.txt")}, r"\.txt", _pickle),
@@ -126,6 +128,15 @@ def test_a_mistake_is_named_and_leaves_nothing(
     assert not (services.settings.data_folder / "cases").exists() or not any(
         (services.settings.data_folder / "cases").iterdir()
     )
+
+
+def test_what_people_said_it_is_for_is_kept(services: Services, tmp_path: Path) -> None:
+    said = {"users": " Dermatologists. ", "purpose": "A second look.", "contact": " "}
+    case_id = make_case(services, tmp_path, intended_use=said)
+    kept = {"purpose": "A second look.", "users": "Dermatologists."}
+    assert services.case(case_id).intended_use == kept
+    finish_prepare(services, case_id, tmp_path)
+    assert services.case(case_id).intended_use == kept
 
 
 def test_one_group_is_not_enough(services: Services, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dashboard.backend.execution import execute
 from dashboard.backend.report_task import report
 from dashboard.backend.report_views import ReportView
 from dashboard.backend.saliency_views import SaliencyChoice
+from dashboard.backend.schema import Case
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState
 from fairquant_core.errors import ExportError, FairQuantError
@@ -60,6 +61,20 @@ def test_the_same_request_is_made_once(finished_run: str, services: Services) ->
     assert (job.kind, job.run_id, job.started_by) == (JobKind.REPORT, finished_run, "Ada")
     assert services.start_report(finished_run, images=False, person="Kwame") == first
     assert services.start_report(finished_run, images=True, person="Ada") != first
+
+
+def test_what_people_said_it_is_for_is_in_the_report(
+    finished_run: str, services: Services, quick_pdf: None
+) -> None:
+    with services._store.write() as session:
+        case = session.get(Case, services.run(finished_run).case_id)
+        case.cohort = {**case.cohort, "intended_use": {"purpose": "A second look at moles."}}
+
+    view = written(services, finished_run)
+
+    assert "A second look at moles." in view.files["report.html"].read_text(encoding="utf-8")
+    rows = {row["item"]: row for row in view.checklist if row["guideline"] == "DECIDE-AI"}
+    assert rows["2a"]["state"] == "PARTIAL", "nobody said for which patients"
 
 
 def test_a_decision_and_new_maps_make_another_request(

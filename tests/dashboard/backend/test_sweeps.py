@@ -87,6 +87,25 @@ def test_board_holds_what_the_audits_say(
     assert control["bits"].isna().all() and (control["size_bytes"] == 9000).all()
 
 
+def test_board_holds_the_paired_changes_of_every_group(
+    board: BoardView, services: Services
+) -> None:
+    changes, runs = board.changes, board.candidates.iloc[1:]
+    assert len(changes) == 4 * len(runs), "three groups and all images"
+    for _, run in runs.iterrows():
+        found = services.audit(run["run_id"])["comparisons"]["candidate"]
+        own = changes[(changes["title"] == run["title"]) & (changes["seed"] == run["seed"])]
+        own = own[own["bits"].eq(run["bits"]) | own["bits"].isna()].set_index("group")
+        for row in found["differences"]:
+            assert own.loc[row["group"], ["difference", "low", "high"]].tolist() == [
+                row["difference"],
+                row["low"],
+                row["high"],
+            ]
+        for row in found["verdicts"]:
+            assert own.loc[row["group"], "verdict"] == row["verdict"]
+
+
 def test_means_over_seeds_and_the_front(board: BoardView) -> None:
     means, frame = board.means, board.candidates
     row = means[(means["method"] == "minimax_ptq") & (means["bits"] == 4)].iloc[0]

@@ -74,31 +74,49 @@ def test_hover_names_method_bits_and_seeds(candidates: pd.DataFrame, means: pd.D
     assert "probably 40 to 60 %" in traces["BAQ"].text[0]
 
 
+@pytest.fixture
+def changes() -> pd.DataFrame:
+    """One group that lost a little, one without an image."""
+    names = ["title", "bits", "seed", "group", "n", "difference", "low", "high", "verdict"]
+    rows = [
+        ("BAQ", 3.0, 0, "FST V-VI", 128, -0.03, -0.07, 0.01, "INSUFFICIENT EVIDENCE"),
+        ("BAQ", 3.0, 0, "FST I-II", 0, np.nan, np.nan, np.nan, ""),
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
 def test_twelve_methods_look_different(means: pd.DataFrame) -> None:
     looks = {board._look(place, f"method {place}") for place in range(12)}
     assert len(looks) == 12
 
 
 def test_sentence_names_the_best_and_the_smallest(
-    candidates: pd.DataFrame, means: pd.DataFrame
+    candidates: pd.DataFrame, means: pd.DataFrame, changes: pd.DataFrame
 ) -> None:
-    found = BoardView(candidates, means, waiting=2, stopped=1)
+    found = BoardView(candidates, means, changes, waiting=2, stopped=1)
     sentence = board_sections.board_sentence(found)
     assert sentence == (
         "BAQ, 4 bits (60.0 %, 1.5 MB) serves its worst group best; the smallest is BAQ, 3 bits (50.0 %, 1.2 MB). "
         "2 runs still to come and 1 run stopped early."
     )
-    nothing = BoardView(candidates, means.assign(worst=np.nan), 0, 0)
+    nothing = BoardView(candidates, means.assign(worst=np.nan), changes, 0, 0)
     assert board_sections.board_sentence(nothing).startswith("No group has enough photographs")
 
 
-def test_tables_are_in_percent(candidates: pd.DataFrame, means: pd.DataFrame) -> None:
-    found = BoardView(candidates, means, 0, 0)
+def test_tables_are_in_percent(
+    candidates: pd.DataFrame, means: pd.DataFrame, changes: pd.DataFrame
+) -> None:
+    found = BoardView(candidates, means, changes, 0, 0)
     table = board_sections.means_table(found)
     row = table[(table["method"] == "BAQ") & (table["bits"] == 4)].iloc[0]
     assert row["worst"] == pytest.approx(60) and row["megabytes"] == 1.5
     assert row["worst_sd"] == pytest.approx(100 * np.std([0.58, 0.62], ddof=1))
     assert len(board_sections.single_table(found)) == len(POINTS)
+    lost = board_sections.changes_table(found).iloc[0]
+    assert lost[["difference", "low", "high"]].tolist() == pytest.approx([-3, -7, 1])
+    assert lost["verdict"] == "Insufficient evidence" and pd.isna(
+        board_sections.changes_table(found)["low"].iloc[1]
+    )
 
 
 def test_plan_in_words() -> None:

@@ -192,7 +192,9 @@ def test_where_lower_is_better_the_axis_and_the_words_say_so() -> None:
 
     assert figure.layout.xaxis.title.text == "change of Brier score (right = worse)"
     assert not any(shape.x0 == -2.0 for shape in figure.layout.shapes)
-    assert texts(figure) == ["-0.200", "+0.100", "not estimable"]
+    assert [text.strip() for text in texts(figure)] == ["-0.200", "+0.100", "not estimable"]
+    numbers = [trace for trace in figure.data if trace.mode == "text"]
+    assert [trace.x[0] for trace in numbers] == pytest.approx([-0.15, 0.15, 0.0]), "behind the arms"
     assert f"{GROUPS[1]} loses most" in comparison.difference_alt(changes, shown)
 
 
