@@ -129,8 +129,8 @@ def printable(text: object) -> str:
 
 def _rows(check: Check) -> list[str]:
     return [
-        f"{INDENT}  {row['file']:12} {printable(row['group']):20} same class for {row['same_class']} of {row['images']} images, "
-        f"probabilities at most {row['largest_difference']:.1g} apart"
+        f"{INDENT}  {row['file']:12} {printable(row['group']):20} same class for {row['same_class']} of "
+        f"{row['images']} images, probabilities at most {row['largest_difference']:.1g} apart"
         for row in check.rows
     ]
 

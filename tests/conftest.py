@@ -32,9 +32,17 @@ class MixedDemo:
 
     def pictures(self, count: int) -> list[Path]:
         """Pictures of the audit split, spread over it."""
+        files = self._audit()["file"]
+        return [DEMO / name for name in files.iloc[:: len(files) // count].iloc[:count]]
+
+    def one_of_each_class(self) -> list[Path]:
+        """A picture of the audit split for every label."""
+        return [DEMO / name for name in self._audit().drop_duplicates("label")["file"]]
+
+    @staticmethod
+    def _audit() -> pd.DataFrame:
         table = pd.read_csv(DEMO / "cohort.csv")
-        audit = table[table["split"] == "audit"]["file"]
-        return [DEMO / name for name in audit.iloc[:: len(audit) // count].iloc[:count]]
+        return table[table["split"] == "audit"]
 
 
 @pytest.fixture(scope="session")

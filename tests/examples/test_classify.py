@@ -16,7 +16,6 @@ from tests.conftest import MixedDemo
 
 PROGRAM = Path(__file__).resolve().parents[2] / "examples" / "classify.py"
 ROW = re.compile(r" *([0-9.]+)%  (.+)")
-PICTURES = 4
 
 
 def classify(*arguments: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -54,7 +53,7 @@ def compare(demo: MixedDemo, picture: Path, cwd: Path) -> str:
 
 
 def test_it_says_what_the_audit_said(mixed_demo: MixedDemo, tmp_path: Path) -> None:
-    pictures = mixed_demo.pictures(PICTURES)
+    pictures = mixed_demo.one_of_each_class()
     answers = {compare(mixed_demo, picture, tmp_path) for picture in pictures}
     assert len(answers) > 1, "pictures of one class prove little"
 
@@ -62,7 +61,7 @@ def test_it_says_what_the_audit_said(mixed_demo: MixedDemo, tmp_path: Path) -> N
 def test_a_large_turned_photo_and_a_translucent_picture_too(
     mixed_demo: MixedDemo, tmp_path: Path
 ) -> None:
-    source = Image.open(mixed_demo.pictures(PICTURES)[1])
+    source = Image.open(mixed_demo.one_of_each_class()[1])
     turned, translucent = tmp_path / "turned.jpg", tmp_path / "translucent.png"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -79,7 +78,7 @@ def test_wrong_use_is_told_in_words(mixed_demo: MixedDemo, tmp_path: Path) -> No
     text.write_text("no picture")
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(mixed_demo.onnx.read_bytes()[:5000])
-    picture = mixed_demo.pictures(PICTURES)[0]
+    picture = mixed_demo.one_of_each_class()[0]
     for arguments, words in (
         ((mixed_demo.onnx,), "python classify.py model.onnx photo.jpg"),
         ((mixed_demo.onnx, text), "cannot identify image file"),

@@ -33,7 +33,9 @@ def folder(tmp_path: Path) -> Path:
 def running(folder: Path, *options: str) -> Iterator[str]:
     """Gives its first line; it runs in another folder than its own."""
     command = [sys.executable, str(folder / SERVER), "--port", "0", *options]
-    process = subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     try:
         yield process.stdout.readline()

@@ -146,7 +146,7 @@ def test_the_usual_way_leaves_norms_and_biases_alone(job: Job, method: str) -> N
 
 
 def test_a_run_that_goes_on_does_not_round_again(job: Job, tmp_path) -> None:
-    config = RunConfig(method="baq", bits=3.0, epochs=2, batch_size=16)
+    config = RunConfig(method="baq", bits=3.0, epochs=2, batch_size=16, trained_share=1.0)
     whole = replace(job, config=config, checkpoint=tmp_path / "whole.pt")
     told: list[Progress] = []
     stopped = replace(

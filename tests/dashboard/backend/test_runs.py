@@ -157,7 +157,8 @@ def test_curve_and_preview_follow_from_the_map(
     eight = services.plan_preview(ready_case, 8.0, "layer")
     point = curve[(curve["kind"] == "uniform") & (curve["bits"] == 8) & (curve["group"] == "worst")]
     assert eight is not None
-    assert eight.bytes / 1e6 == pytest.approx(point["megabytes"].item(), rel=1e-3)
+    # The description of the run is a few characters longer or shorter, and padded to eight bytes.
+    assert eight.bytes / 1e6 == pytest.approx(point["megabytes"].item(), abs=16e-6)
     with pytest.raises(FairQuantError):
         services.plan_preview(ready_case, 9.0)
     with pytest.raises(FairQuantError, match="Granularity"):
