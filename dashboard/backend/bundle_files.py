@@ -183,8 +183,9 @@ def _require_made_from(approved: str, name: str, path: Path) -> None:
 
 
 def _decision_facts(run: Job, case: Case, review: ReviewView) -> dict[str, str]:
-    """What the page on the tablet says about who let it leave."""
+    """What the page on the tablet says about who let it leave, and for what."""
     approval = review.decisions[-1]
+    use = case.cohort.get("intended_use") or {}
     return {
         "case": case.title,
         "run": run.title,
@@ -194,6 +195,8 @@ def _decision_facts(run: Job, case: Case, review: ReviewView) -> dict[str, str]:
         "approved_at": approval.time,
         "comment": approval.comment,
         "override": approval.override,
+        "intended_use": use.get("purpose", ""),
+        "do_not_use": use.get("do_not_use", ""),
     }
 
 

@@ -43,7 +43,7 @@ The approval binds these bytes (SHA-256):
 TABLET = "tablet/"
 TABLET_PAGE = "tablet/index.html"
 TRY_IT = """\
-Try it on your tablet: unpack the bundle and say, in its folder,
+Try it on your tablet: unpack the bundle and run, in its folder,
 
     python tablet/serve.py
 
@@ -54,7 +54,7 @@ forbid it.) To reach a tablet there are three ways:
 - Add --network and open the second address on a tablet in the same network. Over plain http
   browsers forbid the live camera picture and offline use; the page then takes photos with the
   tablet's camera app. With --certificate FILE --key FILE it is https.
-- Join an Android tablet by USB cable, say "adb reverse tcp:8000 tcp:8000", and open
+- Join an Android tablet by USB cable, run "adb reverse tcp:8000 tcp:8000", and open
   http://localhost:8000/ on it.
 
 Over https or localhost the page stays on the tablet after the first visit: it then needs neither

@@ -60,10 +60,11 @@ export function decided({ extra = {}, facts = {} }) {
 }
 
 export function uses(about) {
-  const { intended_use: use, do_not_use: never, approved_by: by } = decided(about);
+  const { intended_use: use, do_not_use: never, approved_by: by, override, verdict } = decided(about);
   if (!by) return "No approval is recorded for this classifier: for trying out only, never for care.";
   const other = never ? ` Not for: ${sentence(never)}` : "";
-  return `${use ? `Approved for: ${sentence(use)}` : "Only for uses that were approved."}${other}`;
+  const spite = override ? ` Approved in spite of the verdict of the audit (${verdict}): ${sentence(override)}` : "";
+  return `${use ? `Approved for: ${sentence(use)}` : "Only for uses that were approved."}${other}${spite}`;
 }
 
 function sentence(text) {

@@ -149,3 +149,13 @@ def test_over_plain_http_it_takes_photos_and_says_what_is_not_possible(
         page.reload()
         page.wait_for_selector("body[data-state=refused]")
         assert page.locator("#problem").is_visible()
+
+
+def test_what_was_not_approved_or_overridden_stands_at_the_top(page: Any, site: Site) -> None:
+    ask = "async (about) => (await import('./words.js')).uses(about)"
+    with served(site.folder) as url:
+        page.goto(f"{url}icon.svg")
+        assert "No approval is recorded" in page.evaluate(ask, {})
+        facts = {"approved_by": "Carla", "verdict": "OUTSIDE", "override": "nothing else is there"}
+        told = page.evaluate(ask, {"facts": facts})
+    assert "in spite of the verdict of the audit (OUTSIDE): nothing else is there." in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,39 @@ def test_what_is_missing_stands_in_the_place_of_the_button(
     app = open_page("review")
     assert "no report yet" in said(app)
     assert "Make the bundle" not in [button.label for button in app.button]
+
+
+def test_a_bundle_with_the_tablet_page_says_how_to_try_it(
+    open_page: Open, services: FakeServices, tmp_path: Path
+) -> None:
+    services.run_views = [run_view(review_state=ReviewState.APPROVED)]
+    services.bundle = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(services.bundle, "w") as bundle:
+        bundle.writestr("tablet/index.html", "a page")
+    app = open_page("review")
+    assert "Try it on your tablet" not in labels(app)
+    press(app, "Make the bundle")
+    assert clean(app)
+    assert "Try it on your tablet" in labels(app)
+    app.session_state["review_tablet"] = True
+    app.run()
+    assert "python tablet/serve.py" in said(app)
+    assert "https or localhost" in said(app)
+
+
+def test_a_bundle_without_it_offers_nothing_and_says_why(
+    open_page: Open, services: FakeServices, tmp_path: Path
+) -> None:
+    services.run_views = [run_view(review_state=ReviewState.APPROVED)]
+    services.bundle = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(services.bundle, "w") as bundle:
+        bundle.writestr("model.onnx", "a classifier")
+    app = open_page("review")
+    press(app, "Make the bundle")
+    assert clean(app)
+    assert "Try it on your tablet" not in labels(app)
+    assert "The page for tablets is not in the bundle." in said(app)
+
+
+def labels(app: AppTest) -> list[str]:
+    return [expander.label for expander in app.expander]

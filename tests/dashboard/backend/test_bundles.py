@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.backend import bundle_files, exports
+from dashboard.backend.bundle_readme import has_tablet_page
 from dashboard.backend.execution import Outcome, execute
 from dashboard.backend.services import Services, open_services
 from dashboard.backend.views import JobKind, JobState, ReviewState
@@ -245,6 +246,27 @@ def test_a_job_on_a_full_disk_says_so(finished_run: str, services: Services) -> 
     assert "disk of this machine is full" in ended.error
 
 
+def test_the_tablet_page_says_who_approved_it_and_the_readme_how_to_open_it(
+    ready: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, str] = {}
+
+    def page(onnx: Path, facts: dict[str, str]) -> dict[str, Path | bytes]:
+        told.update(facts, onnx=onnx.name)
+        return {"tablet/index.html": b"a page", "tablet/serve.py": b"a server"}
+
+    monkeypatch.setattr(bundle_files, "tablet_files", page)
+    path = services.export(ready)
+    assert told["onnx"] == "model.onnx"
+    assert (told["approved_by"], told["approved_role"]) == ("Kwame", "clinician")
+    assert told["verdict"] == services.review(ready).overall_verdict
+    with zipfile.ZipFile(path) as bundle:
+        text = bundle.read("README.txt").decode()
+    assert "python tablet/serve.py" in text and "https or localhost" in text
+    assert has_tablet_page(path) and services.left_out(ready) == []
+    assert not has_tablet_page(path.with_name("absent.zip"))
+
+
 def test_a_bundle_leaves_without_the_tablet_page_and_says_why(
     ready: str, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +277,9 @@ def test_a_bundle_leaves_without_the_tablet_page_and_says_why(
     path = services.export(ready)
     assert not any(name.startswith("tablet/") for name in names_of(path))
     assert any("runtime for browsers" in text for text in services.left_out(ready))
+    with zipfile.ZipFile(path) as bundle:
+        assert "tablet" not in bundle.read("README.txt").decode()
+    assert not has_tablet_page(path)
     assert verify_bundle(path) == []
 
 
