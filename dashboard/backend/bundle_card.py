@@ -39,7 +39,7 @@ def write_card(run: Job, case: Case, review: ReviewView, files: Files) -> bytes:
     method = str(run.config.get("method") or "")
     approval = review.decisions[-1]
     facts = {
-        "name": f"{case.title}: {run.title}",
+        "name": f"{case.title} ({run.title})",
         "method": METHODS[method].title if method in METHODS else method,
         "classifier": case.classifier,
         "cohort": case.cohort,

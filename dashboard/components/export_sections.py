@@ -136,12 +136,7 @@ def _costs(view: ExportView) -> None:
     st.markdown("**What it costs, measured on this machine**")
     frame = cost_frame(view)
     shown = frame.rename(columns={name: capital(name) for name in frame.columns})
-    st.table(
-        shown.rename(columns={"Figure": ""}),
-        hide_index=True,
-        border="horizontal",
-        alt="Cost of the files",
-    )
+    st.table(shown, hide_index=True, border="horizontal", alt="Cost of the files")
     tables.twin(frame, "Cost of the files", "export_costs", label="As a table to download")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fairquant_core.data.skin_tone import assign
 from fairquant_core.errors import EvaluationError
+from fairquant_core.files import atomic_path
 
 IMAGE_COLUMNS = ("id", "label", "split", "cluster")
 #: Softmax in float32 over a few hundred classes stays within 1e-5; a wrong table does not.
@@ -225,17 +225,11 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write Parquet, bit-exact and all or nothing."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         facts = {"format": FORMAT, "classes": self.classes, "models": self.models}
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
         metadata = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(facts).encode()}
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
+        with atomic_path(Path(path)) as part:
             pq.write_table(table.replace_schema_metadata(metadata), part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

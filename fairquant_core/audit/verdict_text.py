@@ -69,7 +69,7 @@ def images_without_change(margin: float) -> int:
     Examples
     --------
     >>> images_without_change(0.02), images_without_change(0.05)
-    (190, 74)
+    (190, 73)
     """
     sizes = np.unique(np.geomspace(1, _MOST_IMAGES, 2000).round())
     low, _ = paired_score_interval(0 * sizes, 0 * sizes, sizes)

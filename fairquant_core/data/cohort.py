@@ -35,6 +35,7 @@ from fairquant_core.data.cohort_checks import (
 from fairquant_core.data.cohort_warnings import find_warnings
 from fairquant_core.data.split import FRACTIONS, SPLITS, connect, split_clusters
 from fairquant_core.errors import CohortError
+from fairquant_core.files import atomic_path, write_json
 
 #: Below this there is nothing to learn from or to audit; 20 images are 12 / 3 / 5.
 MINIMUM_IMAGES = 20
@@ -252,10 +253,8 @@ def build_cohort(
 def save_cohort(cohort: Cohort, folder: Path) -> None:
     """Write table.parquet and cohort.json into `folder`; the images stay where they are."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{_TABLE}.part"
-    cohort.table.to_parquet(part, index=False)
-    part.replace(folder / _TABLE)
+    with atomic_path(folder / _TABLE) as part:
+        cohort.table.to_parquet(part, index=False)
     meta = {
         "format": _FORMAT,
         "name": cohort.name,
@@ -269,9 +268,7 @@ def save_cohort(cohort: Cohort, folder: Path) -> None:
         "images_fingerprint": cohort.images_fingerprint,
         "files_state": _files_state(cohort.root, cohort.table["file"]),
     }
-    part = folder / f"{_META}.part"
-    part.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    part.replace(folder / _META)
+    write_json(folder / _META, meta)
 
 
 def load_cohort(folder: Path, *, check_images: bool = True) -> Cohort:

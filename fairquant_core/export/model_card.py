@@ -125,8 +125,8 @@ def _compression(plan: Row | None, facts: Row) -> Iterator[str]:
     on_disk = check.get("size") or {}
     if on_disk:
         lines.append(
-            f"model.onnx: {_megabytes(on_disk['on_disk'])} on disk ({_megabytes(on_disk['ideal'])} would be the least "
-            f"for these bits; {_megabytes(on_disk['float32'])} without compression)"
+            f"model.onnx: {_megabytes(on_disk['on_disk'])} on disk, "
+            f"{_megabytes(on_disk['float32'])} without compression"
         )
     latency = check.get("latency") or {}
     if latency:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.browser.accessibility import AXE, assert_accessible
+
 STEP_MS = 20_000
 MEASURING_MS = 240_000
 RUN_MS = 420_000
@@ -90,6 +92,25 @@ class Journey:
         self.page.locator(".js-plotly-plot").first.wait_for()
         self.settled()
         self.shot("7-compare")
+
+    def picture(self, kind: str, folder: Path) -> bytes:
+        """The first chart of the page, saved as a picture of this kind."""
+        choice = self.page.get_by_role("radiogroup", name="Save charts as")
+        choice.get_by_text(kind.upper()).click()
+        self.settled()
+        chart = self.page.locator(".js-plotly-plot").first
+        chart.hover()
+        with self.page.expect_download(timeout=STEP_MS) as caught:
+            chart.locator(".modebar-btn").first.click()
+        target = folder / caught.value.suggested_filename
+        assert target.suffix == f".{kind}"
+        caught.value.save_as(target)
+        return target.read_bytes()
+
+    def accessible(self) -> None:
+        """Axe finds nothing on the present page, where axe is installed."""
+        if AXE.exists():
+            assert_accessible(self.page, self.page.url)
 
     def saliency(self) -> None:
         """Draw the maps and see them side by side."""

@@ -14,7 +14,8 @@ import pytest
 from scipy.special import softmax
 
 from fairquant_core.data.images import load_array
-from fairquant_core.export.tablet import RUNTIME, SOURCE
+from fairquant_core.export.tablet import RUNTIME
+from tests.browser.accessibility import assert_accessible
 from tests.browser.tablet_site import PAGE_MS, PICTURES, Site, open_page, served
 
 pytestmark = pytest.mark.browser
@@ -82,24 +83,14 @@ def test_a_photo_gets_an_answer_in_plain_words(page: Any, site: Site) -> None:
         page.wait_for_selector(".headline")
         rows = page.locator(".shares li").all_inner_texts()
         told = page.inner_text("main")
-        audit_accessibility(page)
+        page.evaluate("document.querySelector('#about').open = true")
+    assert_accessible(page)
     assert len(rows) == len(site.onnx.classes)
     assert rows[0].lower().startswith(likely)
     assert f"{round(share.max() * 100)}\u00a0%" in rows[0]
     assert "Not a diagnosis" in told and "Not for: care of patients." in told
     for words in ("WITHIN", "Carla Clinician", site.onnx.about["fingerprint"], "SHA-256 checked"):
         assert words in told
-
-
-def audit_accessibility(page: Any) -> None:
-    """No finding of axe, in light and dark, with everything unfolded."""
-    axe = SOURCE / "node_modules" / "axe-core" / "axe.min.js"
-    page.evaluate("document.querySelector('#about').open = true")
-    page.evaluate(axe.read_text(encoding="utf-8"))
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        found = page.evaluate("axe.run().then((result) => result.violations)")
-        assert not found, [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
 
 
 def test_works_without_a_network_after_the_first_visit(page: Any, site: Site) -> None:

@@ -15,6 +15,7 @@ from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import CohortError, ExportError
 from fairquant_core.export.bundle import MANIFEST, write_bundle
 from fairquant_core.export.bundle_check import Result
+from fairquant_core.export.onnx_file import read_onnx, write_onnx
 from fairquant_core.export.signing import SIGNATURE_FILE, SigningKey
 from fairquant_core.export.verification import Verification, verify
 from tests.core.export.made_bundle import (
@@ -202,6 +203,24 @@ def test_another_file_on_the_tablet(run_files: Files, signed: Make) -> None:
     found = signed(with_decisions({**run_files, "tablet/model.onnx": b"other"}))
     assert failed(found) == ["ONNX files"]
     assert "tablet/model.onnx is another file" in found.check("ONNX files").sentence
+
+
+def test_an_onnx_file_in_which_one_layer_has_other_weights(
+    run_files: Files, signed: Make, tmp_path: Path
+) -> None:
+    """The forger puts plain numbers in the place of one layer's codes and corrects the file's own sum."""
+    model, about = read_onnx(Path(str(run_files["model.onnx"])))
+    renamed = {f"head.weight.{name}": f"head.other.{name}" for name in ("packed", "bits")}
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed.get(name, name)
+    kept = {key: value for key, value in about.items() if key not in ("graph_bytes", "sha256")}
+    write_onnx(model, tmp_path / "model.onnx", kept)
+    found = signed(with_decisions({**run_files, "model.onnx": tmp_path / "model.onnx"}))
+    assert failed(found) == ["ONNX files"]
+    assert "no packed weights of the layer 'head'" in found.check("ONNX files").sentence
 
 
 @pytest.mark.parametrize("last", ["withdraw", "reject", "request changes", "propose"])
