@@ -1,6 +1,6 @@
 """How fast and how good the allocation is: on made-up sensitivity maps, and on those of real networks.
 
-    python -m benchmarks.allocation [--cohort FOLDER] [--models NAME ...] [--json FILE]
+    python benchmarks/allocation.py [--cohort FOLDER] [--models NAME ...] [--json FILE]
 
 The made-up maps have the sizes of real networks (damage falls by about 4 per bit, layers and groups differ widely):
 4,800 channels is about ResNet18, 17,000 MobileNetV2, 26,000 ResNet50. The real networks are fitted on the cohort for
@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fairquant_core.quantization.allocation import ALLOCATORS, curve, minimax
 from fairquant_core.quantization.catalogue import LEGAL_MENU, MENU

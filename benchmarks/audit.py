@@ -1,6 +1,6 @@
 """Can the audit's figures be trusted, and how long do they take? Synthetic classifiers, known truth.
 
-    python -m benchmarks.audit [--audits 400] [--json FILE]
+    python benchmarks/audit.py [--audits 400] [--json FILE]
 
 Three tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
 how often 95 % intervals hold the truth (of single figures, of paired changes, of gaps between
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fairquant_core.audit.bootstrap import Bootstrap
 from fairquant_core.audit.differences import difference_table
