@@ -26,6 +26,9 @@ from fairquant_core.audit.spread import spread_table
 #: A bootstrap over fewer changed images would give the change of the gap too narrow an interval.
 MINIMUM_FLIPS = 10
 
+#: Columns that pandas turns into fractions as soon as one row has none.
+COUNTS = {"n_positive", "n_negative", "classes_estimable"}
+
 
 def model_metrics(
     sample: Sample,
@@ -175,8 +178,12 @@ def balanced_accuracy_json(by_group: list[dict]) -> list[dict]:
 
 
 def records(table: pd.DataFrame) -> list[dict]:
-    """Rows as dictionaries."""
-    return table.to_dict("records")
+    """Rows as dictionaries; counts are whole numbers, or None where nothing is counted."""
+    rows = table.to_dict("records")
+    for row in rows:
+        for name in COUNTS & row.keys():
+            row[name] = None if pd.isna(row[name]) else int(row[name])
+    return rows
 
 
 def plain(value: Any) -> Any:
