@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.backend.views import JobState, JobView, RunView
 from dashboard.components import live, state, tables
 from dashboard.components.charts import training as charts
-from dashboard.components.sentences import run_sentence, trajectory_sentence
+from dashboard.components.sentences import averaging_sentence, run_sentence, trajectory_sentence
 from dashboard.components.words import capital, escaped, when
 
 RUN_STAGES = ("images", "sensitivity", "training", "audit")
@@ -69,15 +69,12 @@ def curves(run: RunView, epochs: pd.DataFrame, groups: Sequence[str]) -> None:
         return
     accuracy = charts.accuracy_curves(epochs, groups)
     tables.chart(accuracy, "run_accuracy", charts.accuracy_alt(epochs))
+    if averaged := averaging_sentence(epochs):
+        st.caption(averaged)
     left, right = st.columns(2)
     with left:
         st.markdown("**Loss**")
-        last = epochs.iloc[-1]
-        tables.chart(
-            charts.loss_curves(epochs),
-            "run_loss",
-            f"Validation loss {last['validation_loss']:.2f} after epoch {int(last['epoch'])}",
-        )
+        tables.chart(charts.loss_curves(epochs), "run_loss", charts.loss_alt(epochs))
     with right:
         st.markdown("**Average bits against the budget**")
         tables.chart(

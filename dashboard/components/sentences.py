@@ -225,7 +225,8 @@ def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:
         parts = []
         if not epochs.empty and epochs["epoch"].iloc[-1] > 0:
             last = epochs.iloc[-1]
-            parts.append(f"epoch {int(last['epoch'])} of {int(last['epochs'])} is done")
+            done = min(int(last["epoch"]), int(last["epochs"]))
+            parts.append(f"epoch {done} of {int(last['epochs'])} is done")
             if known(last["worst_group_accuracy"]):
                 parts.append(f"worst group {percent(last['worst_group_accuracy'])}")
         else:
@@ -242,6 +243,24 @@ def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:
     if run.state == JobState.INTERRUPTED:
         return "Interrupted: the worker stopped. Resume continues from the last checkpoint."
     return f"Failed: {run.error or 'no reason was recorded'}"
+
+
+def moment(epoch: float, epochs: float) -> str:
+    """Return what a point of the curves is: "epoch 3", or the average that follows the last epoch."""
+    return "averaging" if epoch > epochs else f"epoch {int(epoch)}"
+
+
+def averaging_sentence(epochs: pd.DataFrame) -> str:
+    """Say what the averaging after the last epoch did; "" where nothing was averaged."""
+    ended = epochs[epochs["epoch"] > epochs["epochs"]]
+    trained = epochs[epochs["epoch"] == epochs["epochs"]]
+    if ended.empty or trained.empty:
+        return ""
+    before, after = (percent(rows["worst_group_accuracy"].iloc[0]) for rows in (trained, ended))
+    return (
+        "After the last epoch the trained weights were averaged with those before the training and rounded "
+        f"anew: worst group {before} before, {after} after (validation photographs)."
+    )
 
 
 def achieved(run: RunView) -> str:

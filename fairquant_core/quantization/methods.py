@@ -11,7 +11,7 @@ import numpy as np
 
 from fairquant_core.errors import TrainingError
 from fairquant_core.models.zoo import Classifier
-from fairquant_core.progress import Report, Stop
+from fairquant_core.progress import Progress, Report, Stop
 from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.allocation import ALLOCATORS, Allocation
 from fairquant_core.quantization.averaging import average_weights
@@ -23,10 +23,12 @@ from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.post_training import fit_rounding
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.training import Schedule, TrainingData, train
+from fairquant_core.quantization.validation import validation_figures
 
 CLIP_RATE = 10.0
 """Ranges are learned as logarithms, faster than the weights by this factor."""
 
+AVERAGED = "Trained weights averaged with those before the training"
 SENSITIVITY_MISSING = (
     "'{title}' plans its bits from a sensitivity map ({measure}), and none was given."
 )
@@ -58,7 +60,8 @@ class Outcome:
     allocation
         The plan it started from, for methods that plan.
     history
-        One row of figures per epoch; empty for methods without training.
+        One row of figures per epoch; empty for methods without training. Where the weights are averaged after
+        the last epoch, a row for what came out follows, marked ``averaged``.
     """
 
     classifier: Classifier
@@ -166,6 +169,7 @@ def full_precision(job: Job) -> Outcome:
     history = _train(job, student, None)
     if job.config.trained_share < 1:
         student = _average(job, student)
+        history.append(_after_averaging(job, student, history[-1]))
     return Outcome(student, None, None, history)
 
 
@@ -245,6 +249,7 @@ def _trained(job: Job, widths: dict[str, np.ndarray], allocation: Allocation | N
     history = _train(job, student, allocation)
     if job.config.trained_share < 1:
         student = _averaged(job, student)
+        history.append(_after_averaging(job, student, history[-1]))
     return _packed(job, student, allocation, history)
 
 
@@ -255,6 +260,22 @@ def _averaged(job: Job, trained: Classifier) -> Classifier:
     compensate_rounding(job, student, full)
     _round_activations(job, student, full)
     return student
+
+
+def _after_averaging(job: Job, student: Classifier, last: dict[str, Any]) -> dict[str, Any]:
+    """The row of figures after the last epoch's, for what the run ends with; reported like an epoch."""
+    kept = {name: last[name] for name in ("epochs", "average_bits", "widths_moved")}
+    epochs = last["epochs"]
+    row = {
+        **kept,
+        **validation_figures(student, job.data),
+        "epoch": epochs + 1,
+        "averaged": True,
+        "loss": None,
+    }
+    if job.report:
+        job.report(Progress("training", epochs, epochs, AVERAGED, None, row))
+    return row
 
 
 def _average(job: Job, trained: Classifier) -> Classifier:

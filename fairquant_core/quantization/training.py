@@ -19,13 +19,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from fairquant_core.data.batches import GroupStratifiedBatches, augment, normalise
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import Cancelled, TrainingError
 from fairquant_core.files import atomic_path
-from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Progress, Report
 from fairquant_core.quantization.bank import QuantizerBank
@@ -37,6 +35,7 @@ from fairquant_core.quantization.objective import (
 )
 from fairquant_core.quantization.projection import project
 from fairquant_core.quantization.quantizer import quantizers
+from fairquant_core.quantization.validation import validation_figures
 
 HARDEST = 8.0
 """Steepness of the mixture when the widths are settled; at 1 it is the plain interpolation."""
@@ -330,7 +329,6 @@ class TrainingLoop:
         ``widths_moved`` is the share of the units whose whole width is no longer the planned one. Widths that
         are still being learned are rounded for it.
         """
-        positions = self.data.positions("validation")
         moved = self._whole_bits() != self.planned
         figures: dict[str, Any] = {
             "epoch": epoch,
@@ -342,27 +340,9 @@ class TrainingLoop:
                 name: float(quantizer.bits.detach().mean())
                 for name, quantizer in self.quantizers.items()
             },
+            **validation_figures(self.classifier, self.data),
         }
-        if not len(positions):
-            return figures
-        with parametrize.cached(), torch.no_grad():
-            probabilities = predict(self.classifier, self.data.images[positions])
-        labels = self.data.labels[positions]
-        right = probabilities.argmax(1) == labels
-        chance = probabilities[np.arange(len(labels)), labels].clip(1e-12)
-        codes = self.group_codes[positions]
-        by_group = {
-            name: float(right[codes == index].mean())
-            for index, name in enumerate(self.names)
-            if (codes == index).any()
-        }
-        figures |= {
-            "validation_loss": float(-np.log(chance).mean()),
-            "accuracy": float(right.mean()),
-            "group_accuracy": by_group,
-            "worst_group_accuracy": min(by_group.values()) if by_group else None,
-        }
-        if self.schedule.keep_best:
+        if self.schedule.keep_best and "accuracy" in figures:
             score = figures["accuracy"] - 1e-3 * figures["validation_loss"]
             if self.best is None or score > self.best[0]:
                 self.best = (score, copy.deepcopy(self.model.state_dict()))

@@ -84,6 +84,7 @@ NEEDS_TORCH = {
             "sensitivity",
             "sensitivity_cache",
             "training",
+            "validation",
         )
     ),
     *(str(path.relative_to(ROOT)) for path in CORE.glob("models/*.py") if path.stem != "__init__"),

@@ -16,7 +16,7 @@ from dashboard.components.charts.palette import (
     framed,
     group_styles,
 )
-from dashboard.components.sentences import MOVED_BITS
+from dashboard.components.sentences import MOVED_BITS, moment
 from dashboard.components.words import percent
 
 ACCURACY_PREFIX = "accuracy: "
@@ -27,6 +27,7 @@ NAMED_LINES = 6
 def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
     """Worst-group accuracy (thick) and each group's accuracy (thin), validation photographs."""
     styles = group_styles(groups)
+    moments = _moments(epochs)
     figure = go.Figure()
     for group in groups:
         column = f"{ACCURACY_PREFIX}{group}"
@@ -40,7 +41,8 @@ def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.8},
             marker={"symbol": style.symbol, "size": 8, "line": {"color": OUTLINE, "width": 1}},
-            hovertemplate=group + ", epoch %{x}: %{y:.1%}<extra></extra>",
+            text=moments,
+            hovertemplate=group + ", %{text}: %{y:.1%}<extra></extra>",
         )
     figure.add_scatter(
         x=epochs["epoch"],
@@ -50,7 +52,8 @@ def accuracy_curves(epochs: pd.DataFrame, groups: Sequence[str]) -> go.Figure:
         line={"color": NEUTRAL, "width": 5},
         marker={"size": 4, "color": NEUTRAL},
         opacity=0.55,
-        hovertemplate="worst group, epoch %{x}: %{y:.1%}<extra></extra>",
+        text=moments,
+        hovertemplate="worst group, %{text}: %{y:.1%}<extra></extra>",
     )
     framed(figure, 340)
     figure.update_yaxes(title_text="accuracy (validation)", tickformat=".1~%")
@@ -72,7 +75,8 @@ def loss_curves(epochs: pd.DataFrame) -> go.Figure:
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2},
             marker={"symbol": symbol, "size": 8},
-            hovertemplate=name + ", epoch %{x}: %{y:.3f}<extra></extra>",
+            text=_moments(epochs),
+            hovertemplate=name + ", %{text}: %{y:.3f}<extra></extra>",
         )
     framed(figure, 260)
     figure.update_yaxes(title_text="loss (nats)")
@@ -89,7 +93,8 @@ def bits_curve(epochs: pd.DataFrame, budget: float) -> go.Figure:
             mode="lines+markers",
             line={"color": OKABE_ITO[2], "width": 2.5},
             marker={"size": 8},
-            hovertemplate="epoch %{x}: %{y:.3f} bits<extra></extra>",
+            text=_moments(epochs),
+            hovertemplate="%{text}: %{y:.3f} bits<extra></extra>",
         )
     )
     framed(figure, 260, showlegend=False)
@@ -152,12 +157,18 @@ def accuracy_alt(epochs: pd.DataFrame) -> str:
     """Return the takeaway of :func:`accuracy_curves`."""
     if epochs.empty:
         return "Accuracy over the epochs; none has finished."
-    first, last = epochs.iloc[0], epochs.iloc[-1]
+    moments, worst = _moments(epochs), epochs["worst_group_accuracy"]
     return (
-        f"Worst-group accuracy goes from {percent(first['worst_group_accuracy'])} after epoch "
-        f"{int(first['epoch'])} to {percent(last['worst_group_accuracy'])} after epoch "
-        f"{int(last['epoch'])}."
+        f"Worst-group accuracy goes from {percent(worst.iloc[0])} after {moments[0]} to "
+        f"{percent(worst.iloc[-1])} after {moments[-1]}."
     )
+
+
+def loss_alt(epochs: pd.DataFrame) -> str:
+    """Return the takeaway of :func:`loss_curves`."""
+    if epochs.empty:
+        return "Loss over the epochs; none has finished."
+    return f"Validation loss {epochs['validation_loss'].iloc[-1]:.2f} after {_moments(epochs)[-1]}."
 
 
 def bits_alt(epochs: pd.DataFrame, budget: float) -> str:
@@ -167,11 +178,23 @@ def bits_alt(epochs: pd.DataFrame, budget: float) -> str:
     return f"Average bits are {epochs.iloc[-1]['average_bits']:.2f}; the budget is {budget:g}."
 
 
+def _moments(epochs: pd.DataFrame) -> list[str]:
+    return [moment(*pair) for pair in zip(epochs["epoch"], epochs["epochs"], strict=True)]
+
+
 def _over_epochs(figure: go.Figure, epochs: pd.DataFrame) -> go.Figure:
     """Scale the axis to all planned epochs, so that what is still to come is visible."""
-    planned = int(epochs["epochs"].max()) if not epochs.empty else 1
-    first = min(1, int(epochs["epoch"].min())) if not epochs.empty else 1
-    figure.update_xaxes(
-        title_text="epoch", range=[first - 0.3, planned + 0.3], dtick=max(1, planned // 10)
+    if epochs.empty:
+        return figure.update_xaxes(title_text="epoch", range=[0.7, 1.3], dtick=1)
+    planned, last = int(epochs["epochs"].max()), int(epochs["epoch"].max())
+    first = min(1, int(epochs["epoch"].min()))
+    marks = list(range(first, planned + 1, max(1, planned // 10)))
+    names = [str(mark) for mark in marks]
+    if last > planned:
+        marks, names = [*marks, last], [*names, moment(last, planned)]
+    return figure.update_xaxes(
+        title_text="epoch",
+        range=[first - 0.3, max(planned, last) + 0.3],
+        tickvals=marks,
+        ticktext=names,
     )
-    return figure

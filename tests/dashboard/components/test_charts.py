@@ -144,6 +144,17 @@ def test_epoch_axis_reaches_to_the_planned_end() -> None:
     assert figure.layout.xaxis.range[1] > 10
 
 
+def test_the_point_after_the_last_epoch_is_named() -> None:
+    plain = training.accuracy_curves(epochs_frame(2, 4), GROUPS)
+    averaged = training.accuracy_curves(epochs_frame(5, 4), GROUPS)
+
+    assert plain.layout.xaxis.ticktext == ("1", "2", "3", "4")
+    assert averaged.layout.xaxis.ticktext == ("1", "2", "3", "4", "averaging")
+    assert averaged.layout.xaxis.range[1] > 5
+    assert training.accuracy_alt(epochs_frame(5, 4)).endswith("50 % after averaging.")
+    assert training.loss_alt(epochs_frame(5, 4)) == "Validation loss 0.36 after averaging."
+
+
 def test_budget_line_is_drawn_with_its_number() -> None:
     figure = training.bits_curve(epochs_frame(), 4.0)
 

@@ -139,6 +139,19 @@ def test_every_end_of_a_run_has_its_own_words(state: JobState, start: str) -> No
     assert sentences.run_sentence(run, epochs_frame(0)).startswith(start)
 
 
+def test_what_the_averaging_did_is_said() -> None:
+    """The last point of the curves is not an epoch but what came out."""
+    epochs = epochs_frame(5, 4)
+
+    text = sentences.averaging_sentence(epochs)
+
+    assert text.endswith("worst group 48 % before, 50 % after (validation photographs).")
+    assert sentences.averaging_sentence(epochs_frame(4, 4)) == ""
+    assert [sentences.moment(epoch, 4) for epoch in (4, 5)] == ["epoch 4", "averaging"]
+    run = run_view(state=JobState.RUNNING, seconds_left=None)
+    assert sentences.run_sentence(run, epochs) == "Epoch 4 of 4 is done, worst group 50 %."
+
+
 def test_a_plan_that_did_not_move_is_called_flat() -> None:
     bits = pd.DataFrame(
         {"epoch": [0, 1, 0, 1], "layer": ["a", "a", "b", "b"], "bits": [4, 4, 3, 3]}
