@@ -41,13 +41,14 @@ def model_metrics(
     seed: int,
 ) -> dict[str, Any]:
     """All figures of one model: per group, between groups, calibration and confusion."""
-    positives, negatives = limits.class_minimums
     table = metric_table(sample.scores, sample.seen, sample.drawn, level=level)
     between = spread_table(
         sample.scores,
         table,
         sample.drawn,
         minimum_images=limits.minimum_images,
+        minimum_positives=limits.minimum_positives,
+        minimum_negatives=limits.minimum_negatives,
         level=level,
         seed=seed,
     )
@@ -57,8 +58,8 @@ def model_metrics(
         classes,
         must_not_miss=must_not_miss,
         minimum_images=limits.minimum_images,
-        minimum_positives=positives,
-        minimum_negatives=negatives,
+        minimum_positives=limits.minimum_positives,
+        minimum_negatives=limits.minimum_negatives,
         level=level,
         resamples=resamples,
         seed=seed,
@@ -121,7 +122,9 @@ def comparison(
                 for name in grouping.names
             },
         },
-        "gap_change": _gap_change(predictions, before, after, grouping, bootstrap, level),
+        "gap_change": _gap_change(
+            predictions, before, after, grouping, limits.minimum_images, bootstrap, level
+        ),
     }
 
 
@@ -204,14 +207,18 @@ def _gap_change(
     before: str,
     after: str,
     grouping: Grouping,
+    minimum_images: int,
     bootstrap: Bootstrap,
     level: float,
 ) -> dict[str, float | None]:
-    """Change of the largest gap between groups; its interval only where enough images changed."""
+    """Change of the largest gap between groups that hold enough images.
+
+    Its interval only where enough images changed.
+    """
     counted = [
         index
         for index, name in enumerate(grouping.names)
-        if name != UNKNOWN and grouping.sizes[index]
+        if name != UNKNOWN and grouping.sizes[index] >= minimum_images
     ]
     empty: dict[str, float | None] = {"value": None, "low": None, "high": None}
     if len(counted) < 2:

@@ -100,6 +100,9 @@ _PREFIX = re.compile(r"^(FITZPATRICK|FST|SKIN\s*TYPE|TYPE)[\s_:]*")
 _MONK = re.compile(r"^(MST|MONK)?[\s_:-]*(10|[1-9])(\.0)?$")
 # Six of the ten Monk tones are written like Fitzpatrick types; only the column's name tells them apart.
 _MONK_COLUMN = re.compile(r"(^|[^a-z])(monk|mst)([^a-z]|$)")
+# PAD-UFES-20 spells it "fitspatrick".
+_TONE_COLUMN = re.compile(r"fit[sz]patrick|fst|skin|tone|photo_?type")
+_NUMBER = re.compile(r"[\d.]+")
 
 
 def is_missing(values: pd.Series) -> pd.Series:
@@ -140,11 +143,19 @@ def is_monk(values: pd.Series) -> bool:
 
 
 def is_fitzpatrick(values: pd.Series) -> bool:
-    """True when every known value is a Fitzpatrick annotation and at least one is known."""
+    """True when every known value is a Fitzpatrick annotation and at least one is known.
+
+    Sex, sites and stages are coded 1, 2, 3 as well: mere numbers are types only in a column whose name
+    says so.
+    """
     if is_monk(values):
         return False
-    found = [_types_of(value) for value in _cleaned(values).unique()]
-    return all(types is not None for types in found) and any(found)
+    found = {value: _types_of(value) for value in _cleaned(values).unique()}
+    known = [value for value, types in found.items() if types]
+    if not known or any(types is None for types in found.values()):
+        return False
+    named = _TONE_COLUMN.search(str(values.name).lower())
+    return bool(named) or not all(map(_NUMBER.fullmatch, known))
 
 
 def default_scheme(values: pd.Series) -> str:

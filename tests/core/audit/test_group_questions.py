@@ -34,7 +34,7 @@ def table(make_predictions: MakePredictions) -> Predictions:
     second = np.where(tones == "6", "1", tones)
     return with_columns(
         made,
-        other=second,
+        other_tone=second,
         sex=rng.choice(["female", "male", ""], 700),
         site=[f"site {index % 20}" for index in range(700)],
         clinic=["only one"] * 700,
@@ -105,17 +105,24 @@ def test_the_other_annotator_changes_the_verdict(table: Predictions) -> None:
     assert (swap["verdict_here"], swap["changes"]) == ("OUTSIDE", True)
     pairs = {pair["group"]: pair for pair in swap["groups"]}
     assert pairs["FST V-VI"]["here"] == "OUTSIDE" and pairs["FST V-VI"]["there"] == "WITHIN"
-    assert "FST V-VI" in swap["sentence"] and "other" in swap["sentence"]
+    assert "FST V-VI" in swap["sentence"] and "other_tone" in swap["sentence"]
     types = swap["agreement"]["types"]
     assert types["n"] == 600 and types["exact"]["value"] == pytest.approx(5 / 6)
     assert swap["agreement"]["groups"]["scheme"] == "fst3"
-    assert swap["answer"]["column"] == "other"
+    assert swap["answer"]["column"] == "other_tone"
 
 
 def test_an_annotator_who_agrees_changes_nothing(table: Predictions) -> None:
-    (swap,) = asked(with_columns(table, other=table.frame["tone"]))["annotators"]
+    (swap,) = asked(with_columns(table, other_tone=table.frame["tone"]))["annotators"]
     assert not swap["changes"] and "stays OUTSIDE" in swap["sentence"]
     assert swap["agreement"]["types"]["kappa"]["value"] == 1.0
+
+
+def test_sex_coded_in_numbers_is_crossed_and_is_no_annotator(table: Predictions) -> None:
+    coded = with_columns(table, sex=table.frame["sex"].map({"female": "2", "male": "1", "": ""}))
+    found = asked(coded)
+    assert [answer["other"] for answer in found["annotators"]] == ["other_tone"]
+    assert [answer["columns"] for answer in found["intersections"]] == [["tone", "sex"]]
 
 
 def test_unknown_tone_is_reported(table: Predictions) -> None:
@@ -148,7 +155,7 @@ def test_pairs_of_types_leave_out_finer_schemes(table: Predictions) -> None:
     pairs = pd.Series(TONES).map(
         dict(zip(TONES, ["12", "12", "34", "34", "56", "56", ""], strict=True))
     )
-    coarse = with_columns(table, tone=np.repeat(pairs.to_numpy(), 100), other=[""] * 700)
+    coarse = with_columns(table, tone=np.repeat(pairs.to_numpy(), 100), other_tone=[""] * 700)
     found = asked(coarse)
     # "III-IV" fits neither of the two groups, but the other pairs do.
     assert [answer["scheme"] for answer in found["schemes"]] == ["fst3", "fst2"]

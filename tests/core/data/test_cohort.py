@@ -256,8 +256,8 @@ def test_disputed_annotations_are_a_warning(build: Build, table: pd.DataFrame) -
     second = table["tone"].to_list()
     second[:10] = ["3" if tone != "3" else "4" for tone in second[:10]]
     second[39] = "-1"
-    both = {"tone": "first people", "second": "second people"}
-    cohort = build(table.assign(second=second), group_columns=both)
+    both = {"tone": "first people", "second_tone": "second people"}
+    cohort = build(table.assign(second_tone=second), group_columns=both)
     assert (
         texts.DISPUTED.format(first="first people", second="second people", share=29 / 39, total=39)
         in cohort.warnings

@@ -81,6 +81,15 @@ def test_default_scheme_follows_the_column() -> None:
     assert not is_fitzpatrick(pd.Series(["", "unknown"]))
 
 
+@pytest.mark.parametrize("name", ["sex", "site", "stage", "None"])
+def test_mere_numbers_are_types_only_where_the_name_says_so(name: str) -> None:
+    values = pd.Series(["1", "2", "3.0", ""], name=name)
+    assert not is_fitzpatrick(values) and default_scheme(values) == "values"
+    for said in ("fitspatrick", "Fitzpatrick_scale", "skin_tone", "photo_type", "fst"):
+        assert default_scheme(values.rename(said)) == "fst3"
+    assert default_scheme(pd.Series(["FST 1", "FST 2"], name=name)) == "fst3"
+
+
 def test_order_is_natural_and_unknown_comes_last() -> None:
     assert ordered(["FST V-VI", UNKNOWN, "FST I-II"], "fst3") == ["FST I-II", "FST V-VI", UNKNOWN]
     assert ordered(["male", UNKNOWN, "female"], "values") == ["female", "male", UNKNOWN]
