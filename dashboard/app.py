@@ -14,7 +14,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from dashboard.components import header, sidebar, state  # noqa: E402
-from dashboard.components.page import PageEnd  # noqa: E402
+from dashboard.components.page import PageEnd, refused  # noqa: E402
+from fairquant_core.errors import FairQuantError  # noqa: E402
 
 st.set_page_config(
     page_title="FairQuant Audit",
@@ -93,5 +94,8 @@ page = st.navigation(sections, position="hidden")
 place = state.arrive()
 sidebar.draw(sections, place)
 header.strip(place)
-with suppress(PageEnd):
-    page.run()
+try:
+    with suppress(PageEnd):
+        page.run()
+except FairQuantError as error:
+    refused(error)

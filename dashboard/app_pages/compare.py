@@ -25,7 +25,7 @@ case, run = page.need_finished_run(QUESTION)
 live.seen(run)
 own = data.comparison(run, case.scheme)
 page.opening(QUESTION, compare_sentence(own.verdicts, own.differences, case.limits))
-compare_sections.verdict_row(own.verdicts, own.differences)
+compare_sections.verdict_row(own.verdicts, own.differences, case.limits)
 
 scheme = compare_sections.chosen_scheme(case)
 measures = data.measures(run)

@@ -23,7 +23,9 @@ from dashboard.components.words import (
     known,
     points,
 )
+from fairquant_core.audit.limits import Limits
 from fairquant_core.audit.measures import COUNTED
+from fairquant_core.audit.verdict_text import counted_images
 from fairquant_core.errors import FairQuantError
 
 FLIPS_SHOWN = 12
@@ -113,10 +115,12 @@ def in_order(models: tuple[str, ...]) -> list[str]:
     return sorted(models, key=lambda model: (model != FULL_PRECISION, model == CANDIDATE))
 
 
-def verdict_row(verdicts: pd.DataFrame, differences: pd.DataFrame) -> None:
+def verdict_row(verdicts: pd.DataFrame, differences: pd.DataFrame, limits: Limits) -> None:
     """One card per group: the verdict, the change and its interval."""
     rows = verdicts[verdicts["group"] != "overall"]
     changes = differences.set_index("group")
+    images = counted_images(limits)
+    kinds = (images.replace("images", "image", 1), images)
     if rows.empty:
         return
     with st.grid(min(4, max(2, len(rows)))):
@@ -129,7 +133,7 @@ def verdict_row(verdicts: pd.DataFrame, differences: pd.DataFrame) -> None:
                     st.caption(
                         f"{points(change['difference'], sign=True)}, 95 %: "
                         f"{interval(change['low'], change['high'], 1, ' points')} · "
-                        f"{counted(int(change['n']), 'image')}"
+                        f"{escaped(counted(int(change['n']), *kinds))}"
                         f"{settle_words(row['images_to_settle'])}"
                     )
 

@@ -8,6 +8,8 @@ import streamlit as st
 
 from dashboard.backend.views import CaseView, JobState, RunView
 from dashboard.components import live, state
+from dashboard.components.words import escaped
+from fairquant_core.errors import FairQuantError
 
 
 class PageEnd(Exception):
@@ -21,6 +23,12 @@ def end() -> NoReturn:
     back they show their defaults while the page still uses the old choices.
     """
     raise PageEnd
+
+
+def refused(error: FairQuantError) -> None:
+    """What is wrong, where a page cannot go on; what was drawn above it stays."""
+    st.error(escaped(str(error)))
+    st.caption("The page ends here. Nothing was changed or lost.")
 
 
 def opening(question: str, answer: str) -> None:

@@ -11,12 +11,20 @@ from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
 from fairquant_core.audit.differences import difference_table
 from fairquant_core.audit.grouping import Grouping
 from fairquant_core.audit.measures import JUDGED, METRICS, Measure
-from fairquant_core.audit.paired_tests import holm, mcnemar
+from fairquant_core.audit.paired_tests import clustered_mcnemar, holm, mcnemar
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.replicates import Sample, Scores
 from fairquant_core.errors import EvaluationError
 
-__all__ = ["GAINED", "LOST", "flips", "holm", "mcnemar", "paired_difference"]
+__all__ = [
+    "GAINED",
+    "LOST",
+    "clustered_mcnemar",
+    "flips",
+    "holm",
+    "mcnemar",
+    "paired_difference",
+]
 
 LOST, GAINED = "lost", "gained"
 

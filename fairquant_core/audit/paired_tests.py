@@ -27,3 +27,42 @@ def mcnemar(lost: int, gained: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(lost, discordant).pvalue) if discordant else 1.0
+
+
+def clustered_mcnemar(change: np.ndarray, clusters: np.ndarray) -> float:
+    """The same where images come in clusters: are the net changes of patients as often losses as gains?
+
+    Several photographs of one patient change together, and counting each as evidence of its own finds
+    differences where there are none.
+
+    Parameters
+    ----------
+    change:
+        1 for a gained image, -1 for a lost one, 0 for the others. Shapes: (N,).
+    clusters:
+        Patient of every image. Shapes: (N,).
+
+    Source
+    ------
+    Randomisation test: without a true change the net change of every cluster may as well have the
+    other sign. All sign patterns are counted, exactly; with clusters of one image that is McNemar's
+    exact test.
+
+    Examples
+    --------
+    >>> clustered_mcnemar(np.array([-1, -1, -1, -1, -1, 1]), np.arange(6)) == mcnemar(5, 1)
+    True
+    >>> clustered_mcnemar(np.array([-1, -1, -1, -1, -1, 1]), np.array([1, 1, 1, 1, 1, 2]))
+    1.0
+    """
+    nets = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel(), weights=change)
+    sizes = np.abs(nets[nets != 0]).astype(int)
+    if (sizes == 1).all():
+        return mcnemar(int((nets < 0).sum()), int((nets > 0).sum()))
+    # Chance of every sum of signed sizes, shifted by their total so that it starts at 0.
+    chances = np.ones(1)
+    for size in sizes:
+        chances = (np.pad(chances, (0, 2 * size)) + np.pad(chances, (2 * size, 0))) / 2
+    total = int(sizes.sum())
+    extreme = np.abs(np.arange(-total, total + 1)) >= abs(int(nets.sum()))
+    return min(1.0, float(chances[extreme].sum()))

@@ -103,11 +103,11 @@ def verdict_sentence(
     if missing:
         settle = " and ".join(missing)
         if not math.isnan(needed):
-            settle += f", and about {needed:,.0f} would settle it"
+            settle += f", and about {needed:,.0f} {counted_images(limits)} would settle it"
     elif math.isnan(needed):
-        settle = f"not even {_MOST_IMAGES:,} such images would settle it"
+        settle = f"not even {_MOST_IMAGES:,} {counted_images(limits)} would settle it"
     else:
-        settle = f"about {needed:,.0f} images would settle it"
+        settle = f"about {needed:,.0f} {counted_images(limits)} would settle it"
     span = f"a loss between {in_points(best)} and {in_points(worst)} points"
     if best < 0:
         span = f"anything from a gain of {in_points(-best)} to a loss of {in_points(worst)} points"
@@ -124,6 +124,21 @@ def limits_about(limits: Limits) -> str:
     """
     *rest, last = limits.positive
     return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def counted_images(limits: Limits) -> str:
+    """Which images a limit counts; more of others would not help.
+
+    Examples
+    --------
+    >>> counted_images(Limits()), counted_images(Limits("sensitivity", positive=("melanoma",)))
+    ('images', 'images of melanoma')
+    """
+    if limits.metric == "sensitivity":
+        return f"images of {limits_about(limits)}"
+    if limits.metric == "specificity":
+        return f"images of other classes than {limits_about(limits)}"
+    return "images"
 
 
 def title(group: str) -> str:
@@ -147,11 +162,7 @@ def _two_digits(images: float) -> float:
 
 def _counted(row: Mapping, limits: Limits) -> str:
     n, net = int(row["n"]), int(row["lost"]) - int(row["gained"])
-    images = "images"
-    if limits.metric == "sensitivity":
-        images = f"images of {limits_about(limits)}"
-    elif limits.metric == "specificity":
-        images = f"images of other classes than {limits_about(limits)}"
+    images = counted_images(limits)
     if net == 0 and row["lost"] == 0:
         return f"none of {n} {images} changed"
     if net == 0:

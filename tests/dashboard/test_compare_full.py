@@ -34,7 +34,7 @@ def full_audit() -> dict[str, Any]:
     frame = frame[~(dark & (frame["label"] == "melanoma"))].reset_index(drop=True)
     place = pd.Series(range(len(frame)))
     frame["skin_type"] = frame["skin_type"].where(place % 29 != 0)
-    frame["second"] = frame["skin_type"].where(place % 7 != 0, "3")
+    frame["second_skin_type"] = frame["skin_type"].where(place % 7 != 0, "3")
     frame["sex"] = (place % 2).map({0: "female", 1: "male"})
     case = case_view()
     return audit_summary(
@@ -166,7 +166,7 @@ def test_other_groups_annotators_and_unknown_tone(audited: dict[str, Any], open_
     asked = audited["questions"]
     options = app.selectbox(key="full_question").options
     assert len(options) == len(asked["schemes"]) + 2
-    assert {"skin_type and sex", "groups of second"} <= set(options)
+    assert {"skin_type and sex", "groups of second_skin_type"} <= set(options)
     agreement = table_with(app, "grouping")
     exact = asked["annotators"][0]["agreement"]["types"]["exact"]["value"]
     assert agreement["value"].iloc[0] == pytest.approx(exact)

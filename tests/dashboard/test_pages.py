@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.backend.views import DecisionKind, JobKind, JobState, ReviewState
+from fairquant_core.errors import EvaluationError
 from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices
 from tests.dashboard.made_data import case_view, job_view, run_view
@@ -46,6 +47,22 @@ def test_page_asks_its_question_and_answers_in_one_sentence(name: str, open_page
     assert clean(app)
     assert app.title[0].value == QUESTIONS[name]
     assert answer(app).endswith(".")
+
+
+def test_a_page_that_cannot_go_on_says_why(
+    open_page: Open, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise EvaluationError("the two tables do not hold the same images")
+
+    monkeypatch.setattr(services, "measure_rows", refuse)
+    app = open_page("compare")
+
+    assert not app.exception
+    assert [shown(error.value) for error in app.error] == [
+        "the two tables do not hold the same images"
+    ]
+    assert app.title[0].value == QUESTIONS["compare"]
 
 
 @pytest.mark.parametrize("name", EXPANDERS)

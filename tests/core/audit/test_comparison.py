@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,13 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, bootstrap
 
-from fairquant_core.audit.comparison import flips, holm, mcnemar, paired_difference
+from fairquant_core.audit.comparison import (
+    clustered_mcnemar,
+    flips,
+    holm,
+    mcnemar,
+    paired_difference,
+)
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import EvaluationError
 
@@ -71,6 +78,29 @@ def test_bootstrap_agrees_with_scipy(random_predictions: Predictions) -> None:
     assert row["bootstrap_high"] == pytest.approx(expected.high, abs=0.006)
     # On 300 images both kinds of interval say about the same.
     assert row["low"] == pytest.approx(row["bootstrap_low"], abs=0.01)
+
+
+def test_clustered_mcnemar_against_all_sign_patterns() -> None:
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(9), [1, 1, 2, 3, 4, 1, 2, 3, 5])
+    for _ in range(20):
+        change = rng.choice([-1, 0, 0, 1], len(clusters))
+        nets = np.array([change[clusters == one].sum() for one in range(9)])
+        signs = np.array(list(itertools.product((-1, 1), repeat=9)))
+        reached = np.abs(signs @ np.abs(nets)) >= abs(nets.sum())
+        assert clustered_mcnemar(change, clusters) == pytest.approx(reached.mean())
+
+
+def test_patients_with_several_photographs_do_not_make_chance_significant() -> None:
+    """All photographs of a patient change together: per photograph 26 %, per patient at most 5 %."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 4)
+    found, naive = [], []
+    for _ in range(400):
+        change = rng.choice([-1, 0, 1], 40, p=(0.1, 0.8, 0.1))[clusters]
+        found.append(clustered_mcnemar(change, clusters) < 0.05)
+        naive.append(mcnemar(int((change < 0).sum()), int((change > 0).sum())) < 0.05)
+    assert np.mean(found) <= 0.05 < 0.2 < np.mean(naive)
 
 
 def test_mcnemar_against_the_binomial_sum() -> None:

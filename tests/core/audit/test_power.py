@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.audit import chances
 from fairquant_core.audit.comparison import paired_difference
 from fairquant_core.audit.criteria import Limits, Verdict, judge
-from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.predictions import IMAGE_COLUMNS, Predictions
 
 MakePredictions = Callable[..., Predictions]
 MARGIN = 0.02
@@ -68,3 +69,44 @@ def test_a_classifier_made_worse_for_one_group_is_flagged_there(
     assert power > 0.8
     assert counts["harmed"] / runs == pytest.approx(power, abs=spread)
     assert counts["spared"] <= 0.05 * runs
+
+
+def test_a_rare_but_complete_loss_of_auroc_is_not_called_within(
+    make_predictions: MakePredictions,
+) -> None:
+    """Two per cent of the images are ranked the wrong way round, the others hardly move.
+
+    Most samples of 100 hold too few of these for their spread to tell of the loss.
+    """
+    rng = np.random.default_rng(5)
+
+    def table(n: int) -> Predictions:
+        sick = rng.integers(0, 2, n)
+        score = (2 * sick - 1) * 1.6 + rng.normal(size=n)
+        after = np.where(rng.random(n) < 0.02, -score, score + 0.02 * rng.normal(size=n))
+        chance = {name: 1 / (1 + np.exp(-value)) for name, value in (("a", score), ("b", after))}
+        labels = np.where(sick, "melanoma", "nevus")
+        made = make_predictions(labels, ["1"] * n, a=labels)
+        return Predictions.build(
+            made.frame[[*IMAGE_COLUMNS, "tone"]],
+            ("melanoma", "nevus"),
+            {name: np.stack([value, 1 - value], axis=1) for name, value in chance.items()},
+        )
+
+    large = table(60_000)
+    sick = large.frame["label"] == "melanoma"
+    was, now = (roc_auc_score(sick, large.probabilities(name)[:, 0]) for name in "ab")
+    limits = Limits("auroc", float(was - now), positive=("melanoma",))
+    found = []
+    for seed in range(60):
+        made = table(100)
+        change = paired_difference(
+            *(made, "a", "b", made.groups("tone", "values")),
+            metric="auroc",
+            positive=("melanoma",),
+            resamples=200,
+            seed=seed,
+        )
+        found.append(judge(change, limits)["verdict"].iloc[0])
+    assert found.count(Verdict.WITHIN) <= 0.05 * len(found)
+    assert found.count(Verdict.OUTSIDE) <= 0.05 * len(found)
