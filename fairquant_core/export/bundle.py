@@ -1,11 +1,10 @@
 """The bundle: one zip of everything an approved run hands out, in which any changed byte is found.
 
-A bundle is a function of its contents and the key: names sorted, times fixed, nothing compressed
+A bundle is a function of its contents and the signature: names sorted, times fixed, nothing compressed
 (deflate differs between versions of its library). So checking it means comparing the SHA-256 of every
 file with ``MANIFEST.json``, then writing the bundle again and comparing every byte. The
-signature, which lies in the bundle, covers every file and the manifest. A bundle without one (all of
-format 1) can be rewritten by anybody, so the hash that :func:`write_bundle` returns belongs
-into the audit log. Whether the contents are what somebody approved is asked in
+signature, which lies in the bundle, covers every file and the manifest. There is no bundle without one:
+anybody could rewrite it. Whether the contents are what somebody approved is asked in
 :mod:`fairquant_core.export.verification`.
 """
 
@@ -36,8 +35,9 @@ from fairquant_core.files import atomic_path
 MANIFEST = "MANIFEST.json"
 RESERVED = (MANIFEST, SIGNATURE_FILE, PUBLIC_KEY_FILE)
 FORMAT = "fairquant-bundle"
-UNSIGNED, SIGNED = 1, 2
-"""The versions of the format."""
+VERSION = 2
+"""Of the format. Version 1 knew no signature and is refused, so that nobody can pass a forgery off as an old bundle."""
+UNSIGNED_VERSION = 1
 
 CHUNK = 1 << 20
 BEGINNING_OF_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -52,6 +52,11 @@ NOT_WRITTEN = "{path} could not be written ({reason}): free some space or choose
 NOT_COMPLETED = "The bundle could not be completed: {problem}. Try again."
 OVERLAP = "Files in it overlap: together they are larger than the bundle"
 NO_ROOM = "{path} cannot be checked ({reason}): free some space for temporary files"
+UNSIGNED = (
+    "The bundle is not signed (format 1), so anybody could have written it: ask for a signed one from those who "
+    "made it"
+)
+OTHER_VERSION = "{name} has another format or version than this program reads"
 UNREADABLE = "{path} cannot be read as a zip ({reason}): it is cut off, damaged or of another kind"
 
 OTHER_BYTE = (
@@ -75,7 +80,7 @@ def write_bundle(
     files: Mapping[str, Path | bytes],
     about: Mapping[str, Any] | None = None,
     *,
-    key: SigningKey | None = None,
+    key: SigningKey,
 ) -> str:
     """Write a bundle; it appears under its name only when it is complete.
 
@@ -83,12 +88,12 @@ def write_bundle(
     ----------
     files : name in the bundle -> a file, or its bytes.
     about : JSON-able facts about the bundle; they stand under "about" in the manifest.
-    key : signs the bundle, see :func:`fairquant_core.export.signing.local_key`; without one it is unsigned
-        and of format 1.
+    key : signs the bundle, see :func:`fairquant_core.export.signing.local_key`.
 
     Returns
     -------
-    The SHA-256 of the whole bundle, the same for the same contents on every machine.
+    The SHA-256 of the whole bundle. The same contents give the same one for as long as the signature that is kept
+    beside the key is there; another key, or a signature made anew with the same key, gives another one.
 
     Raises
     ------
@@ -98,12 +103,10 @@ def write_bundle(
     path = Path(path)
     _check_names(files)
     try:
-        everything = dict(files) if key is None else {**files, PUBLIC_KEY_FILE: key.public_pem}
+        everything = {**files, PUBLIC_KEY_FILE: key.public_pem}
         listed = {name: _describe(source) for name, source in sorted(everything.items())}
-        version = UNSIGNED if key is None else SIGNED
-        everything[MANIFEST] = _manifest_bytes(version, listed, dict(about or {}))
-        if key is not None:
-            everything[SIGNATURE_FILE] = _signature(everything, listed, key)
+        everything[MANIFEST] = _manifest_bytes(listed, dict(about or {}))
+        everything[SIGNATURE_FILE] = _signature(everything, listed, key)
         with atomic_path(path) as part:
             with part.open("wb") as target:
                 _write_zip(target, {name: _source(item) for name, item in everything.items()})
@@ -165,17 +168,16 @@ def content_problems(bundle: zipfile.ZipFile) -> list[str]:
     try:
         manifest = json.loads(content)
         listed: dict[str, dict[str, Any]] = dict(manifest["files"])
-        version = manifest["version"]
-        if manifest["format"] != FORMAT or version not in (UNSIGNED, SIGNED):
-            return [f"{MANIFEST} has another format or version than this program reads"]
-        if _manifest_bytes(version, listed, manifest["about"]) != content:
+        if (manifest["format"], manifest["version"]) == (FORMAT, UNSIGNED_VERSION):
+            return [UNSIGNED]
+        if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
+            return [OTHER_VERSION.format(name=MANIFEST)]
+        if _manifest_bytes(listed, manifest["about"]) != content:
             return [f"{MANIFEST} was edited"]
     except (ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST} is damaged ({error!r})"]
     there = set(bundle.namelist()) - {MANIFEST}
-    expected = set(listed)
-    if version == SIGNED:
-        expected |= {SIGNATURE_FILE, PUBLIC_KEY_FILE}
+    expected = set(listed) | {SIGNATURE_FILE, PUBLIC_KEY_FILE}
     problems = [f"{name!r} is missing" for name in sorted(expected - there)]
     problems += [f"{name!r} does not belong to the bundle" for name in sorted(there - expected)]
     for name in sorted(there & set(listed)):
@@ -258,8 +260,8 @@ def _folders(names: list[str]) -> set[str]:
     return {name for name in names if name.lower() in folders}
 
 
-def _manifest_bytes(version: int, listed: Mapping[str, Any], about: Any) -> bytes:
-    manifest = {"format": FORMAT, "version": version, "files": dict(listed), "about": about}
+def _manifest_bytes(listed: Mapping[str, Any], about: Any) -> bytes:
+    manifest = {"format": FORMAT, "version": VERSION, "files": dict(listed), "about": about}
     return json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
 
 

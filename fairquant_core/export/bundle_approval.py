@@ -18,7 +18,7 @@ from fairquant_core.export.bundle_check import (
     OpenedBundle,
     Result,
 )
-from fairquant_core.export.decision_chain import is_shown, problems
+from fairquant_core.export.decision_chain import is_shown, problems, same_person
 
 BOUND_FILES = {
     "model": MODEL_FILE,
@@ -34,8 +34,7 @@ BOUND_FILES = {
 """Hash in a decision -> the file that it is of."""
 
 ALWAYS_BOUND = ("model", "predictions", "audit")
-BOUND_IF_THERE = ("fast onnx", "fast audit")
-"""The fast file is another classifier than the approved one, so somebody must have seen its audit."""
+"""What must be there; of all other files in `BOUND_FILES` those that are there must be named by the approval."""
 
 PROPOSE, APPROVE, WITHIN = "propose", "approve", "WITHIN"
 DECISIONS = (PROPOSE, APPROVE, "reject", "request changes", "withdraw")
@@ -44,7 +43,6 @@ CHAIN, APPROVAL = "Decision log", "Approval"
 
 NO_DECISIONS = "There is no {name}, so nobody has approved this."
 WHOLE = "{shown} of {all} entries of the log are shown; their hashes form one unbroken chain."
-WHOLE_OLD = "{shown} of {all} entries of the log are there; each fits its hash."
 OTHER_RUN = "{name} is about '{found}', the bundle about '{run}'."
 NOT_APPROVED = "The last decision about this run is '{decision}', not 'approve'."
 NO_DECISION = "The log holds no decision about this run."
@@ -58,7 +56,6 @@ OTHER_VERDICT = "{person} approved the verdict '{seen}', but the audit says '{ve
 OTHER_TOLD = "The manifest says that the verdict is '{told}', but the audit says '{verdict}'."
 NO_OVERRIDE = "{person} approved '{verdict}' without writing down why."
 APPROVED = "{person} ({role}) approved exactly these files on {time}, verdict {verdict}{override}{proposer}."
-LATER = " Exported after that, so without a hash in the approval: {files}; see what is said about the ONNX files."
 OVERRIDE = ', with an override: "{text}"'
 SAME_PERSON = "; the same person had proposed it"
 PROPOSED_BY = "; proposed by {person}"
@@ -70,13 +67,11 @@ def check_chain(opened: OpenedBundle) -> Check:
     """Whether an entry of the log was edited, removed, added or moved."""
     try:
         decisions = _decisions(opened)
-        old = opened.manifest["version"] == 1
-        found = problems(decisions, gaps=old)
+        found = problems(decisions)
         if found:
             raise CheckFailed(" ".join(found))
         shown = sum(map(is_shown, decisions["entries"]))
-        sentence = WHOLE_OLD if old else WHOLE
-        text = sentence.format(shown=shown, all=decisions["log_entries"])
+        text = WHOLE.format(shown=shown, all=decisions["log_entries"])
         return Check(CHAIN, Result.PASSED, text)
     except CheckFailed as failure:
         return Check(CHAIN, Result.FAILED, str(failure))
@@ -121,28 +116,17 @@ def _approval(opened: OpenedBundle) -> str:
         override=OVERRIDE.format(text=override) if override else "",
         proposer=_proposer(about_run, last["person"]),
     )
-    later = [
-        name
-        for key, name in BOUND_FILES.items()
-        if opened.has(name) and key not in details["hashes"]
-    ]
-    text += LATER.format(files=", ".join(later)) if later else ""
     return text if details.get("authenticated") else text + NAMES_TYPED
 
 
 def _require_same_files(opened: OpenedBundle, hashes: Mapping[str, str], person: str) -> None:
-    for key in (*ALWAYS_BOUND, *(key for key in BOUND_IF_THERE if opened.has(BOUND_FILES[key]))):
+    bound = {
+        key: name for key, name in BOUND_FILES.items() if key in ALWAYS_BOUND or opened.has(name)
+    }
+    for key, name in bound.items():
         if key not in hashes:
-            raise CheckFailed(NOT_BOUND.format(person=person, file=BOUND_FILES[key]))
-    other = [
-        name
-        for key, name in BOUND_FILES.items()
-        # What was exported after the decision has no hash in it; that it is the same classifier is
-        # another question.
-        if (key in ALWAYS_BOUND or opened.has(name))
-        and key in hashes
-        and opened.sha256(name) != hashes[key]
-    ]
+            raise CheckFailed(NOT_BOUND.format(person=person, file=name))
+    other = [name for key, name in bound.items() if opened.sha256(name) != hashes[key]]
     if other:
         raise CheckFailed(OTHER_BYTES.format(person=person, files=", ".join(other)))
 
@@ -170,7 +154,7 @@ def _proposer(about_run: list[Mapping[str, Any]], approver: str) -> str:
     proposers = [entry["person"] for entry in about_run if entry["action"] == PROPOSE]
     if not proposers:
         return ""
-    same = proposers[-1].casefold().split() == approver.casefold().split()
+    same = same_person(proposers[-1], approver)
     return SAME_PERSON if same else PROPOSED_BY.format(person=proposers[-1])
 
 

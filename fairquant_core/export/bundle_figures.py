@@ -23,6 +23,7 @@ from fairquant_core.export.bundle_check import (
     OpenedBundle,
     Result,
 )
+from fairquant_core.export.bundle_verdicts import compare_verdicts
 from fairquant_core.export.packing import unpack_codes
 
 FIGURES, ONNX = "Audit figures", "ONNX files"
@@ -34,6 +35,7 @@ OTHER_FIGURES = "{audit} does not fit {table}: of {model}, {group}, it counts {s
 NO_GROUP = "{audit} has no figures of {model} for {group}, but {table} holds images of it."
 OTHER_PACKED = "{audit} was made of another {model} than the one that lies here."
 FIT = "The accuracy of {rows} rows (model and group) in {audits} was counted again: all the same."
+JUDGED = " Every verdict was judged again from the predictions and the limits: all the same."
 DAMAGED = "{name} is damaged ({reason})."
 
 NO_ONNX = "The bundle holds no ONNX file."
@@ -61,16 +63,19 @@ def check_figures(opened: OpenedBundle) -> Check:
         if not opened.has(AUDIT_FILE):
             raise CheckFailed(NO_AUDIT.format(name=AUDIT_FILE))
         there = {audit: table for audit, table in AUDITED.items() if opened.has(audit)}
-        rows = sum(_compare(opened, audit, table) for audit, table in there.items())
+        found = [_compare(opened, audit, table) for audit, table in there.items()]
         size = opened.json(AUDIT_FILE).get("size") or {}
         if size.get("sha256", opened.sha256(MODEL_FILE)) != opened.sha256(MODEL_FILE):
             raise CheckFailed(OTHER_PACKED.format(audit=AUDIT_FILE, model=MODEL_FILE))
-        return Check(FIGURES, Result.PASSED, FIT.format(rows=rows, audits=" and ".join(there)))
+        text = FIT.format(rows=sum(rows for rows, _ in found), audits=" and ".join(there))
+        open_ = [why for _, why in found if why]
+        text += " " + " ".join(open_) if open_ else JUDGED
+        return Check(FIGURES, Result.PASSED, text)
     except CheckFailed as failure:
         return Check(FIGURES, Result.FAILED, str(failure))
     except FairQuantError as error:
         return Check(FIGURES, Result.FAILED, str(error))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return Check(FIGURES, Result.FAILED, DAMAGED.format(name=AUDIT_FILE, reason=repr(error)))
 
 
@@ -118,15 +123,22 @@ def describe_packed(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return about, streams
 
 
-def _compare(opened: OpenedBundle, audit_name: str, table_name: str) -> int:
-    """How many rows of an audit agree with its predictions; raises on the first that does not."""
+def _compare(opened: OpenedBundle, audit_name: str, table_name: str) -> tuple[int, str]:
+    """How many rows of an audit agree with its predictions, and why its verdict was not judged again ("" if it was).
+
+    Raises
+    ------
+    CheckFailed
+        The first row or verdict that does not agree.
+    """
     if not opened.has(table_name):
         raise CheckFailed(NO_PREDICTIONS.format(audit=audit_name, table=table_name))
     audit = opened.json(audit_name)
     predictions = Predictions.load(opened.path(table_name))
     if audit["split"] is not None:
         predictions = predictions.part(audit["split"])
-    groups = predictions.groups(audit["group_column"], audit["scheme"]).to_numpy(dtype=object)
+    named = predictions.groups(audit["group_column"], audit["scheme"])
+    groups = named.to_numpy(dtype=object)
     rows = 0
     for model in predictions.models:
         correct = predictions.correct(model)
@@ -162,7 +174,7 @@ def _compare(opened: OpenedBundle, audit_name: str, table_name: str) -> int:
                         found="no image",
                     )
                 )
-    return rows
+    return rows, compare_verdicts(audit_name, audit, table_name, predictions, named)
 
 
 def _same_but_for_scale(

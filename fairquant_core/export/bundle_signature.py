@@ -6,19 +6,13 @@ import hashlib
 from pathlib import Path
 
 from fairquant_core.errors import ExportError
-from fairquant_core.export.bundle import MANIFEST, SIGNED
+from fairquant_core.export.bundle import MANIFEST
 from fairquant_core.export.bundle_check import Check, OpenedBundle, Result
 from fairquant_core.export.signing import SIGNATURE_FILE, read_signature, signature_problem
 from fairquant_core.export.signing_keys import PUBLIC_KEY_FILE, PublicKey, public_key
 
 SIGNATURE, KEY = "Signature", "Signing key"
 
-UNSIGNED_BUNDLE = (
-    "The bundle is of format 1, which knew no signature: anybody could have written it. Compare its SHA-256 "
-    "({sha256}) with the one in the decision log of the installation it comes from."
-)
-UNSIGNED_UNKNOWN = "The bundle is not signed, so none of the keys in {path} can vouch for it."
-NOBODY = "The bundle is not signed, so there is no key to ask about."
 BAD_SIGNATURE = "The signature does not hold: {reason}."
 NO_ROOM = "The signature cannot be checked ({reason}): free some space for temporary files"
 OTHER_FILES = "the signature does not cover exactly the files of the bundle"
@@ -39,12 +33,8 @@ EXPIRED_KEY = (
 KNOWN_KEY = "The key {fingerprint} is known{expires}."
 
 
-def check_signature(opened: OpenedBundle, sha256: str) -> tuple[Check, PublicKey | None]:
+def check_signature(opened: OpenedBundle) -> tuple[Check, PublicKey | None]:
     """Whether every file is as it was signed.
-
-    Parameters
-    ----------
-    sha256 : of the whole bundle, to be told where there is no signature.
 
     Returns
     -------
@@ -55,9 +45,6 @@ def check_signature(opened: OpenedBundle, sha256: str) -> tuple[Check, PublicKey
     ExportError
         There is no room for temporary files.
     """
-    if opened.manifest["version"] != SIGNED:
-        text = UNSIGNED_BUNDLE.format(sha256=sha256)
-        return Check(SIGNATURE, Result.NOT_CHECKED, text), None
     try:
         known = public_key(opened.path(PUBLIC_KEY_FILE).read_bytes(), PUBLIC_KEY_FILE)
         problem = _problem(opened, opened.path(SIGNATURE_FILE).read_bytes(), known)
@@ -86,10 +73,6 @@ def check_key(
     signed_with : what :func:`check_signature` found.
     trusted, path : the keys that somebody trusts, and where they lie; None if nobody gave any.
     """
-    if opened.manifest["version"] != SIGNED:
-        if trusted is None:
-            return Check(KEY, Result.NOT_CHECKED, NOBODY)
-        return Check(KEY, Result.FAILED, UNSIGNED_UNKNOWN.format(path=path))
     if signed_with is None:
         return Check(KEY, Result.NOT_CHECKED, NOT_VALID)
     fingerprint = signed_with.fingerprint

@@ -9,6 +9,7 @@ of the others; that is why the bundle is signed.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -58,16 +59,11 @@ def is_shown(entry: Mapping[str, Any]) -> bool:
     return "details" in entry
 
 
-def problems(excerpt: Mapping[str, Any], *, gaps: bool = False) -> list[str]:
-    """What is wrong with an excerpt; [] if nothing is.
-
-    Parameters
-    ----------
-    gaps : older bundles leave out the entries about other runs.
-    """
+def problems(excerpt: Mapping[str, Any]) -> list[str]:
+    """What is wrong with an excerpt; [] if nothing is."""
     try:
         entries = excerpt["entries"]
-        found = chain_problems(entries, gaps=gaps)
+        found = chain_problems(entries)
         written, head = int(excerpt["log_entries"]), excerpt["log_head"]
         last: Mapping[str, Any] = entries[-1] if entries else {"sequence": 0, "hash": FIRST}
         if last["sequence"] < written:
@@ -79,18 +75,37 @@ def problems(excerpt: Mapping[str, Any], *, gaps: bool = False) -> list[str]:
         return [DAMAGED.format(reason=error)]
 
 
-def chain_problems(entries: Sequence[Mapping[str, Any]], *, gaps: bool = False) -> list[str]:
+def chain_problems(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Entries that were edited, removed, added or moved; [] if none was."""
     found = []
     previous, expected = FIRST, 1
     for entry in entries:
         sequence = entry["sequence"]
-        jumped = gaps and sequence > expected
-        if sequence != expected and not jumped:
+        if sequence != expected:
             found.append(MISSING.format(sequence=expected, before=expected - 1, after=sequence))
         if is_shown(entry) and entry_hash(entry) != entry["hash"]:
             found.append(EDITED.format(sequence=sequence))
-        elif is_shown(entry) and entry["previous"] != previous and not jumped:
+        elif is_shown(entry) and entry["previous"] != previous:
             found.append(UNCHAINED.format(sequence=sequence))
         previous, expected = entry["hash"], sequence + 1
     return found
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two typed names mean one person.
+
+    How letters are composed, their case, spaces and invisible characters do not count.
+
+    >>> same_person("Jos\u00e9  Silva ", "JOSE\u0301 silva")
+    True
+    >>> same_person("Ada", "Adam")
+    False
+    """
+    return _folded(one) == _folded(other)
+
+
+def _folded(name: str) -> str:
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    for _ in range(2):  # folding can undo the composing, and composing the folding
+        visible = unicodedata.normalize("NFKC", visible).casefold()
+    return " ".join(unicodedata.normalize("NFKC", visible).split())

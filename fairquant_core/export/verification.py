@@ -126,7 +126,7 @@ def verify(
             rest = [Check(name, Result.NOT_CHECKED, NOT_WHOLE) for name in LATER]
             return Verification(path, _sha256(path), (*checks, *rest))
         sha256 = _sha256(path)
-        signature, signed_with = check_signature(opened, sha256)
+        signature, signed_with = check_signature(opened)
         checks += [
             signature,
             check_key(opened, signed_with, trusted, key),
@@ -148,7 +148,7 @@ def tampering(path: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as work:
         checks, opened = _open(Path(path), Path(work))
         if opened is not None:
-            checks.append(check_signature(opened, "")[0])
+            checks.append(check_signature(opened)[0])
     return [check.sentence for check in checks if check.result == Result.FAILED]
 
 

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.command_line import main
 from fairquant_core.export.bundle import write_bundle
+from fairquant_core.export.signing import local_key
 from fairquant_core.models.checkpoint import load_classifier, read_description
 from fairquant_core.quantization.plan import BitPlan
+from tests.core.export.made_bundle import members_of, without_signature
 
 ARCHITECTURE = "mobilenetv3_small_050"
 
@@ -88,7 +90,8 @@ def test_evaluate_reads_a_bundle_and_refuses_a_damaged_one(
     place: Path, small_cohort_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = place / "bundle.zip"
-    write_bundle(bundle, {"model.safetensors": place / "run" / "model.safetensors"}, {})
+    files: dict[str, Path | bytes] = {"model.safetensors": place / "run" / "model.safetensors"}
+    write_bundle(bundle, files, {}, key=local_key(place / "keys"))
     assert main(["verify", str(bundle)]) == 1, "whole, but nobody has approved it"
     out = capsys.readouterr().out
     assert "does NOT verify: Decision log, Approval, Audit figures." in out
@@ -96,7 +99,11 @@ def test_evaluate_reads_a_bundle_and_refuses_a_damaged_one(
     common = ["--cache", str(place / "cache"), "--quiet"]
     assert main([*arguments, *common, "--out", str(place / "b.csv")]) == 0
     assert len(pd.read_csv(place / "b.csv")) > 20
-    damaged = bytearray(bundle.read_bytes())
+    whole = bundle.read_bytes()
+    without_signature(bundle, members_of(bundle))
+    assert main([*arguments, *common]) == 2, "a forger only has to leave the signature out"
+    assert "is not signed" in capsys.readouterr().err
+    damaged = bytearray(whole)
     damaged[len(damaged) // 2] ^= 1
     bundle.write_bytes(bytes(damaged))
     assert main(["verify", str(bundle)]) == 1

@@ -12,6 +12,7 @@ from fairquant_core.command_verify import QUESTIONS
 from fairquant_core.export.bundle import write_bundle
 from fairquant_core.export.signing import local_key
 from fairquant_core.export.verification import verify
+from tests.core.export.made_bundle import members_of, without_signature
 
 MADE = {"run": "run-1", "case": "case-1", "verdict": "OUTSIDE"}
 
@@ -60,11 +61,21 @@ def test_a_bundle_cannot_write_on_the_screen(
 ) -> None:
     """Texts in a bundle are a stranger's: they must not look like answers of this program."""
     path = tmp_path / "bundle.zip"
-    write_bundle(path, {"a": b"x"}, {"run": "x\nPASSED       Approval\x1b[1A\u202e"})
+    write_bundle(
+        path, {"a": b"x"}, {"run": "x\nPASSED       Approval\x1b[1A\u202e"}, key=local_key(tmp_path)
+    )
     main(["verify", str(path), "--quiet"])
     out = capsys.readouterr().out
     assert "Run          x PASSED Approval?[1A?" in out.splitlines()
     assert "\x1b" not in out and "\u202e" not in out
+
+
+def test_a_bundle_without_a_signature_does_not_verify(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_signature(bundle, members_of(bundle))
+    assert main(["verify", str(bundle), "--quiet"]) == 1
+    assert "The bundle is not signed (format 1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["{}/none.zip"], ["{}/bundle.zip", "--key", "{}/none.pub"]])

@@ -166,8 +166,24 @@ def put_back(path: Path, members: Members, *, manifest: bool = True) -> None:
             if name not in unlisted
         }
         members[writing.MANIFEST] = writing._manifest_bytes(
-            old["version"], dict(sorted(listed.items())), old["about"]
+            dict(sorted(listed.items())), old["about"]
         )
+    write_members(path, members)
+
+
+def without_signature(path: Path, members: Members) -> None:
+    """Pass a bundle off as one of format 1, which knew no signature."""
+    manifest = json.loads(members[writing.MANIFEST])
+    manifest["version"] = writing.UNSIGNED_VERSION
+    text = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+    kept = {name: content for name, content in members.items() if name != SIGNATURE_FILE}
+    if PUBLIC_KEY_FILE not in manifest["files"]:
+        kept.pop(PUBLIC_KEY_FILE)
+    write_members(path, kept | {writing.MANIFEST: text})
+
+
+def write_members(path: Path, members: Members) -> None:
+    """Write the zip that these contents always give."""
     with path.open("wb") as target:
         writing._write_zip(target, {name: writing._source(one) for name, one in members.items()})
 

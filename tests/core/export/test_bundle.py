@@ -15,6 +15,7 @@ import pytest
 from fairquant_core.errors import ExportError
 from fairquant_core.export import bundle as module
 from fairquant_core.export.bundle import MANIFEST, verify_bundle, write_bundle
+from fairquant_core.export.signing import SIGNATURE_FILE, SigningKey
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def files(tmp_path: Path) -> dict[str, Path | bytes]:
 
 
 @pytest.fixture
-def bundle(files: dict[str, Path | bytes], tmp_path: Path) -> Path:
+def bundle(files: dict[str, Path | bytes], tmp_path: Path, signing_key: SigningKey) -> Path:
     path = tmp_path / "out" / "bundle.zip"
-    write_bundle(path, files, {"run": "abc"})
+    write_bundle(path, files, {"run": "abc"}, key=signing_key)
     return path
 
 
@@ -56,19 +57,19 @@ def test_a_bundle_verifies_and_tells_what_is_in_it(bundle: Path) -> None:
     manifest = json.loads(content[MANIFEST])
     assert manifest["about"] == {"run": "abc"}
     assert manifest["files"]["audit.json"]["bytes"] == 2
-    assert set(manifest["files"]) | {MANIFEST} == set(content)
+    assert set(manifest["files"]) | {MANIFEST, SIGNATURE_FILE} == set(content)
     assert content["report/index.html"] == b"<p>a report</p>"
 
 
 def test_the_same_contents_give_the_same_bytes(
-    bundle: Path, files: dict[str, Path | bytes], tmp_path: Path
+    bundle: Path, files: dict[str, Path | bytes], tmp_path: Path, signing_key: SigningKey
 ) -> None:
     model = Path(str(files["model.safetensors"]))
     os.utime(model, (0, 0))
     backwards = dict(reversed(files.items())) | {"model.safetensors": model.read_bytes()}
-    first = write_bundle(tmp_path / "again.zip", backwards, {"run": "abc"})
+    first = write_bundle(tmp_path / "again.zip", backwards, {"run": "abc"}, key=signing_key)
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
-    assert write_bundle(tmp_path / "other.zip", files, {"run": "xyz"}) != first
+    assert write_bundle(tmp_path / "other.zip", files, {"run": "xyz"}, key=signing_key) != first
 
 
 def test_every_flipped_byte_is_found(bundle: Path) -> None:
@@ -153,25 +154,27 @@ def test_a_compressed_bundle_is_refused_before_it_is_read(bundle: Path) -> None:
         "a b",
     ],
 )
-def test_unsafe_names_are_not_written(name: str, tmp_path: Path) -> None:
+def test_unsafe_names_are_not_written(name: str, tmp_path: Path, signing_key: SigningKey) -> None:
     with pytest.raises(ExportError, match="cannot be a name in a bundle"):
-        write_bundle(tmp_path / "b.zip", {name: b"x"})
+        write_bundle(tmp_path / "b.zip", {name: b"x"}, key=signing_key)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_differ_by_case_only_are_not_written(tmp_path: Path) -> None:
+def test_names_that_differ_by_case_only_are_not_written(
+    tmp_path: Path, signing_key: SigningKey
+) -> None:
     with pytest.raises(ExportError, match="capital letters only"):
-        write_bundle(tmp_path / "b.zip", {"a.txt": b"x", "A.txt": b"y"})
+        write_bundle(tmp_path / "b.zip", {"a.txt": b"x", "A.txt": b"y"}, key=signing_key)
 
 
-def test_a_missing_source_leaves_nothing(tmp_path: Path) -> None:
+def test_a_missing_source_leaves_nothing(tmp_path: Path, signing_key: SigningKey) -> None:
     with pytest.raises(ExportError, match="could not be written"):
-        write_bundle(tmp_path / "b.zip", {"a.txt": tmp_path / "absent"})
+        write_bundle(tmp_path / "b.zip", {"a.txt": tmp_path / "absent"}, key=signing_key)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_bundle_and_nothing_else(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bundle.read_bytes()
 
@@ -180,13 +183,13 @@ def test_a_full_disk_leaves_the_old_bundle_and_nothing_else(
 
     monkeypatch.setattr(module, "_write_zip", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        write_bundle(bundle, {"a.txt": b"x"})
+        write_bundle(bundle, {"a.txt": b"x"}, key=signing_key)
     assert bundle.read_bytes() == before
     assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
 
 
 def test_a_source_that_changes_meanwhile_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "log.txt"
     source.write_bytes(b"one")
@@ -198,5 +201,5 @@ def test_a_source_that_changes_meanwhile_is_noticed(
 
     monkeypatch.setattr(module, "_write_zip", change_first)
     with pytest.raises(ExportError, match=r"'log.txt' was changed"):
-        write_bundle(tmp_path / "out" / "b.zip", {"log.txt": source})
+        write_bundle(tmp_path / "out" / "b.zip", {"log.txt": source}, key=signing_key)
     assert list((tmp_path / "out").iterdir()) == []

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import itertools
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from fairquant_core.export.decision_chain import (
     entry_hash,
     excerpt,
     problems,
+    same_person,
 )
 from tests.core.export.made_bundle import CASE, RUN, chained
 
@@ -122,14 +124,35 @@ def test_an_empty_log_has_no_problem(entries: list[dict[str, Any]]) -> None:
     assert problems({**excerpt([], (RUN,)), "log_entries": 1})
 
 
-def test_a_log_that_shows_nothing_about_others_may_have_gaps_in_old_bundles(
-    entries: list[dict[str, Any]],
-) -> None:
+def test_a_log_that_shows_nothing_about_others_has_gaps(entries: list[dict[str, Any]]) -> None:
     own = [entry for entry in entries if entry["subject"] != "run-0"]
-    old = {"log_entries": 7, "log_head": entries[-1]["hash"], "entries": own}
-    assert problems(old, gaps=True) == []
-    assert problems(old)
-    assert problems({**old, "entries": own[:2]}, gaps=True)
+    assert problems({"log_entries": 7, "log_head": entries[-1]["hash"], "entries": own})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Jose\u0301 \u00c1lvarez",
+        "  JOS\u00c9   \u00c1LVAREZ ",
+        "Jos\u00e9\u00a0\u00c1lvarez",
+        "Jos\u00e9\u200b \u00c1lvarez",
+        "\uff2aos\u00e9 \u00c1lvarez",
+    ],
+)
+def test_one_name_however_it_is_typed(other: str) -> None:
+    assert same_person("Jos\u00e9 \u00c1lvarez", other)
+
+
+@pytest.mark.parametrize("other", ["Jose Alvarez", "Jos\u00e9 Alv\u00e1rez", "Jos\u00e9", ""])
+def test_other_names_are_other_people(other: str) -> None:
+    assert not same_person("Jos\u00e9 \u00c1lvarez", other)
+
+
+def test_letters_that_fold_in_several_steps() -> None:
+    """Composed after decomposed: folding the one must not leave it apart from the other."""
+    for one in ("\u1fb7", "\u0345\u03b1", "\u1e9e", "\ufb03", "\u0130"):
+        assert same_person(one, unicodedata.normalize("NFD", one))
+        assert same_person(one, unicodedata.normalize("NFKD", one).upper())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from onnx import numpy_helper
 
 from fairquant_core.export import bundle_figures
-from fairquant_core.export.bundle import SIGNED
+from fairquant_core.export.bundle import VERSION
 from fairquant_core.export.bundle_check import OpenedBundle, Result
 from fairquant_core.export.checkpoint import save_packed
 from fairquant_core.export.onnx_exact import export_onnx
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(folder: Path) -> OpenedBundle:
     files = {path.name: {} for path in folder.iterdir()}
-    return OpenedBundle(folder, {"version": SIGNED, "files": files, "about": {}})
+    return OpenedBundle(folder, {"version": VERSION, "files": files, "about": {}})
 
 
 def test_the_fast_file_of_the_same_classifier_passes(folder: Path) -> None:

@@ -144,10 +144,12 @@ def test_files_that_lie_over_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "A")])
-def test_a_name_for_a_file_and_a_folder(names: tuple[str, str], tmp_path: Path) -> None:
+def test_a_name_for_a_file_and_a_folder(
+    names: tuple[str, str], tmp_path: Path, signing_key: SigningKey
+) -> None:
     path = tmp_path / "b.zip"
     with pytest.raises(ExportError, match="of a file and of a folder"):
-        write_bundle(path, dict.fromkeys(names, b"x"))
+        write_bundle(path, dict.fromkeys(names, b"x"), key=signing_key)
     with zipfile.ZipFile(path, "w") as bundle:
         for name in (*names, MANIFEST):
             bundle.writestr(name, b"{}")

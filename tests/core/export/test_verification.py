@@ -11,13 +11,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fairquant_core.audit.limits import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import CohortError, ExportError
+from fairquant_core.export import bundle_verdicts
 from fairquant_core.export.bundle import MANIFEST, write_bundle
 from fairquant_core.export.bundle_check import Result
 from fairquant_core.export.onnx_file import read_onnx, write_onnx
 from fairquant_core.export.signing import SIGNATURE_FILE, SigningKey
-from fairquant_core.export.verification import Verification, verify
+from fairquant_core.export.verification import Verification, tampering, verify
 from tests.core.export.made_bundle import (
     IMAGES,
     RUN,
@@ -29,6 +31,7 @@ from tests.core.export.made_bundle import (
     put_back,
     usual_log,
     with_decisions,
+    without_signature,
 )
 
 PASSED, FAILED, OPEN = Result.PASSED, Result.FAILED, Result.NOT_CHECKED
@@ -122,15 +125,17 @@ def test_a_missing_signature(whole_bundle: Path, tmp_path: Path, manifest: bool)
     assert "'model.sig' is missing" in found.check("Contents").sentence
 
 
+@pytest.mark.parametrize("given", [True, False])
 def test_a_bundle_that_claims_to_be_of_the_unsigned_format(
-    run_files: Files, signing_key: SigningKey, tmp_path: Path
+    whole_bundle: Path, signing_key: SigningKey, tmp_path: Path, given: bool
 ) -> None:
+    """Without a key too: it must not be accepted because it lacks what could be checked."""
     path = tmp_path / "unsigned.zip"
-    sha256 = write_bundle(path, with_decisions(run_files), {"run": RUN})
-    assert failed(verify(path, key=signing_key.public_path)) == ["Signing key"]
-    found = verify(path)
-    assert found.check("Signature").result == OPEN
-    assert sha256 in found.check("Signature").sentence
+    without_signature(path, members_of(whole_bundle))
+    found = verify(path, key=signing_key.public_path if given else None)
+    assert failed(found) == ["Contents"]
+    assert "not signed" in found.check("Contents").sentence
+    assert any("not signed" in text for text in tampering(path))
 
 
 def test_an_expired_key(whole_bundle: Path, signing_key: SigningKey, tmp_path: Path) -> None:
@@ -185,12 +190,12 @@ def test_another_onnx_file_than_the_approved_one(run_files: Files, signed: Make)
     assert failed(found) == ["Approval", "ONNX files"]
 
 
-def test_files_that_were_exported_later_are_named(run_files: Files, signed: Make) -> None:
+def test_a_file_that_was_exported_after_the_approval(run_files: Files, signed: Make) -> None:
     hashes = approval(run_files)["details"]["hashes"]
     del hashes["onnx"]
     found = signed(with_decisions(run_files, usual_log(run_files, hashes=hashes)))
-    assert failed(found) == []
-    assert "without a hash in the approval: model.onnx" in found.check("Approval").sentence
+    assert failed(found) == ["Approval"]
+    assert "names no hash of model.onnx" in found.check("Approval").sentence
 
 
 def test_a_fast_file_that_nobody_approved(run_files: Files, signed: Make) -> None:
@@ -282,6 +287,67 @@ def test_an_audit_that_its_predictions_do_not_give(
     """Even where somebody approved the embellished figures."""
     found = signed(with_decisions(edit_json(run_files, "audit.json", change)))
     assert failed(found) == ["Audit figures"]
+
+
+def judged(audit: dict[str, Any], group: str) -> dict[str, Any]:
+    """What the audit says about one group."""
+    rows = audit["comparisons"]["candidate"]["verdicts"]
+    return next(row for row in rows if row["group"] == group)
+
+
+def other_verdict(audit: dict[str, Any]) -> None:
+    audit["verdict"] = audit["comparisons"]["candidate"]["verdict"] = "WITHIN"
+
+
+def other_margin(audit: dict[str, Any]) -> None:
+    """Looser limits, with the fingerprint that belongs to them."""
+    audit["limits"]["margin"] = 0.9
+    audit["limits_fingerprint"] = Limits.from_json(audit["limits"]).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (other_verdict, "for the whole run it says WITHIN"),
+        (lambda audit: audit.update(verdict="WITHIN"), "for the whole run it says"),
+        (
+            lambda audit: judged(audit, "FST V-VI").update(verdict="WITHIN"),
+            "for FST V-VI it says WITHIN, but its predictions give OUTSIDE",
+        ),
+        (
+            lambda audit: audit["comparisons"]["candidate"]["verdicts"].pop(),
+            "it says no verdict, but its predictions give OUTSIDE",
+        ),
+        (other_margin, "it says OUTSIDE, but its predictions give WITHIN"),
+        (lambda audit: audit["limits"].update(margin=0.9), "not those that its fingerprint is of"),
+        (lambda audit: audit["method"].update(resamples=10**9), "at most"),
+        (lambda audit: audit["comparisons"].clear(), "damaged"),
+    ],
+)
+def test_a_verdict_that_its_predictions_do_not_give(
+    change: Callable[[Any], object], words: str, run_files: Files, signed: Make
+) -> None:
+    """The accuracy is told as it is; only what follows from it is not."""
+    found = signed(with_decisions(edit_json(run_files, "audit.json", change)))
+    assert "Audit figures" in failed(found)
+    assert words in found.check("Audit figures").sentence
+
+
+def test_limits_that_take_too_long_are_left_out_in_words(
+    run_files: Files, signed: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_verdicts, "MOST_RANKED", IMAGES - 1)
+    assert (
+        "Every verdict was judged again"
+        in signed(with_decisions(run_files)).check("Audit figures").sentence
+    )
+
+    def ranked(audit: dict[str, Any]) -> None:
+        audit["limits"]["metric"] = "macro auroc"
+        audit["limits_fingerprint"] = Limits.from_json(audit["limits"]).fingerprint
+
+    found = signed(with_decisions(edit_json(run_files, "audit.json", ranked)))
+    assert f"{IMAGES} images takes too long" in found.check("Audit figures").sentence
 
 
 @pytest.mark.parametrize("name", ["decisions.json", "audit.json"])
