@@ -2,20 +2,25 @@
 
 Each hash covers the previous hash and the entry's content, so an edit, a removal in the middle or a
 new order breaks the chain. What a chain alone cannot show is that its last entries were cut off;
-for that a small file beside the database remembers the newest entry.
+for that a small file beside the database remembers the newest entry. It is made before the first
+entry and never again: where it is missing beside a log, somebody took it away.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dashboard.backend.schema import AuditEntry
 from dashboard.backend.store import Store, now
+from fairquant_core.errors import FairQuantError
 from fairquant_core.export.decision_chain import (
     CONTENT,
     CUT_OFF,
@@ -31,8 +36,22 @@ if TYPE_CHECKING:
 
 COLUMNS = (*CONTENT, "hash")
 
-NO_HEAD = "The file {name} is missing: whether the last entries were removed cannot be told."
+NO_HEAD = (
+    "The file {name} is missing: whether the last entries were removed cannot be told. Only a backup of that file "
+    "and of the database, made together, can mend that."
+)
 BAD_HEAD = "The file {name} was changed: whether the last entries were removed cannot be told."
+NOT_RECORDED = (
+    "Nothing was recorded, because the decision log cannot be written ({reason}). Free some space on this machine "
+    "and try again."
+)
+RECORDED_ONLY = (
+    "This was recorded in the decision log, but the file {name}, which remembers the newest entry, cannot be written "
+    "({reason}). Free some space on this machine; the next entry brings the file up to date."
+)
+
+_NEWEST = "newest entry"
+"""Where a session keeps what was appended in it."""
 
 
 class AuditLog:
@@ -52,7 +71,13 @@ class AuditLog:
         role: str = "",
         details: dict[str, Any] | None = None,
     ) -> AuditEntry:
-        """Add an entry within a write transaction; call `note_head` after it was committed."""
+        """Add an entry within a transaction of `writing`.
+
+        Raises
+        ------
+        FairQuantError
+            There is no room for the file that remembers the newest entry.
+        """
         last = session.scalar(select(AuditEntry).order_by(AuditEntry.sequence.desc()).limit(1))
         entry = AuditEntry(
             sequence=last.sequence + 1 if last else 1,
@@ -65,30 +90,57 @@ class AuditLog:
             previous=last.hash if last else FIRST,
         )
         entry.hash = entry_hash(_plain(entry))
+        if last is None:
+            self._make_head()
         session.add(entry)
         session.flush()
+        session.info[_NEWEST] = entry
         return entry
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A write transaction of the store; what was appended in it is remembered outside once it is committed.
+
+        Raises
+        ------
+        FairQuantError
+            The disk takes no more. The sentence says whether the entry was recorded.
+        """
+        try:
+            with self._store.write() as session:
+                yield session
+        except OperationalError as error:
+            raise FairQuantError(NOT_RECORDED.format(reason=error.orig)) from error
+        if _NEWEST in session.info:
+            self.note_head(session.info[_NEWEST])
 
     def note_head(self, entry: AuditEntry) -> None:
         """Remember the newest entry outside the database.
 
-        Of several writers the one with the newest entry wins. A file that names an entry which is not in the
-        log, or which cannot be read, is left as it is: it tells that entries were removed, and a new one
-        must not wipe that out.
+        Of several writers the one with the newest entry wins. A file that is missing, that names an entry which is
+        not in the log, or which cannot be read, is left as it is: it tells that entries may have been removed, and
+        a new one must not wipe that out.
+
+        Raises
+        ------
+        FairQuantError
+            There is no room for it; the entry itself is recorded.
         """
-        # The lock of the store lets no other process come between reading and writing.
-        with self._store.write() as session:
-            head = self._read_head()
-            if head is not None and not _follows(entry, head, session):
-                return
-            with atomic_path(self._head) as part:
-                part.write_text(canonical({"sequence": entry.sequence, "hash": entry.hash}))
+        try:
+            # The lock of the store lets no other process come between reading and writing.
+            with self._store.write() as session:
+                head = self._read_head()
+                if head is not None and _follows(entry, head, session):
+                    self._write_head(entry.sequence, entry.hash)
+        except (OSError, OperationalError) as error:
+            raise FairQuantError(
+                RECORDED_ONLY.format(name=self._head.name, reason=error)
+            ) from error
 
     def record(self, action: str, subject: str, **about: Any) -> None:
-        """Add an entry in a transaction of its own."""
-        with self._store.write() as session:
-            entry = self.append(session, action, subject, **about)
-        self.note_head(entry)
+        """Add an entry in a transaction of its own; raises as `writing`."""
+        with self.writing() as session:
+            self.append(session, action, subject, **about)
 
     def entries(self) -> list[AuditEntry]:
         """All entries, oldest first."""
@@ -114,6 +166,18 @@ class AuditLog:
         entries = self.entries()
         found = chain_problems([_plain(entry) for entry in entries])
         return found + self._head_problems(head, entries)
+
+    def _make_head(self) -> None:
+        """Before the first entry, so that a crash between that entry and its head cannot leave a log without one."""
+        try:
+            if self._read_head() is None:
+                self._write_head(0, FIRST)
+        except OSError as error:
+            raise FairQuantError(NOT_RECORDED.format(reason=error)) from error
+
+    def _write_head(self, sequence: int, written: str) -> None:
+        with atomic_path(self._head) as part:
+            part.write_text(canonical({"sequence": sequence, "hash": written}))
 
     def _read_head(self) -> str | None:
         try:
@@ -148,6 +212,8 @@ def _follows(entry: AuditEntry, head: str, session: Session) -> bool:
         sequence, written = _parse_head(head)
     except (ValueError, KeyError, TypeError):
         return False
+    if (sequence, written) == (0, FIRST):
+        return True
     known = session.get(AuditEntry, sequence)
     return sequence < entry.sequence and known is not None and known.hash == written
 

@@ -19,7 +19,6 @@ from dashboard.backend.evidence import (
     SENSITIVITY_FILE,
 )
 from dashboard.backend.exports import (
-    BOUND,
     EXACT_AUDIT,
     EXACT_CHECK,
     EXACT_FILE,
@@ -68,7 +67,6 @@ OTHER_CLASSIFIER = (
     "{name} was made from the classifier {found}, but {approved} was approved. Check the files again and have the run "
     "reviewed again."
 )
-NOT_SEEN = "The fast file stays here: it was made after the approval, so nobody who approved has seen its audit."
 NO_TABLET = "The page for tablets is not in the bundle: {reason}"
 BAD_REPORT = "report.json was changed and cannot be read ({reason}). Write the report again."
 
@@ -107,7 +105,7 @@ class BundleFiles:
         self._require_whole(str(export.result_hash), "export", CHECK_AGAIN)
         self._require_whole(report, "report", WRITE_AGAIN)
         files = own | self._of(str(export.result_hash), EXACT_FILES, EXACT_OPTIONAL)
-        why_no_fast = self._why_no_fast(run, review)
+        why_no_fast = self._why_no_fast(run)
         if not why_no_fast:
             files |= self._of(str(export.result_hash), FAST_FILES, ())
         approved = packed_fingerprint(own[MODEL_FILE])
@@ -152,13 +150,11 @@ class BundleFiles:
                 return result
         return None
 
-    def _why_no_fast(self, run: Job, review: ReviewView) -> str:
-        """Why the fast file stays; "" if the approval binds these very bytes and their audit."""
+    def _why_no_fast(self, run: Job) -> str:
+        """Why the fast file stays; "" if it leaves. An approval binds its bytes and its audit, or its absence."""
         view = self._exports.view(run.id)
         assert view is not None
-        bound = review.decisions[-1].hashes
-        seen = all(key in bound for key, name in BOUND.items() if name in FAST_FILES)
-        return view.fast_why_not or ("" if seen else NOT_SEEN)
+        return view.fast_why_not
 
     def _require_whole(self, result: str, what: str, remedy: str) -> None:
         problems = self._artefacts.problems(result)

@@ -42,8 +42,12 @@ TITLES = {
     "fast onnx": "the fast file",
     "fast audit": "the audit of the fast file",
 }
-LATER = ("split", "onnx", "onnx check", "onnx audit", "fast onnx", "fast audit")
-"""What a decision need not have known: files that were exported after it, and sums that older versions did not take."""
+EXPORTED = ("onnx", "onnx check", "onnx audit", "fast onnx", "fast audit")
+"""What the check of the files leaves. Whoever proposes need not have known it; an approval binds all of it."""
+CHECKED = ("onnx", "onnx check")
+"""What every finished check leaves."""
+OLDER = ("split",)
+"""Sums that decisions of older versions do not hold."""
 
 BOUND_FILES = {
     "model": MODEL_FILE,
@@ -67,14 +71,27 @@ class Evidence:
     fast_audit: dict[str, Any] = field(default_factory=dict)
 
 
-def changed_since(hashes: dict[str, str], earlier: dict[str, str]) -> list[str]:
-    """Words for what is not what it was at an earlier decision."""
-    bound = {key for key in TITLES if key in earlier or key not in LATER}
+def changed_since(
+    hashes: Mapping[str, str], earlier: Mapping[str, str], *, whole: bool
+) -> list[str]:
+    """Words for what is not what it was earlier.
+
+    Parameters
+    ----------
+    whole : files that were exported since count as changed too, as they do for an approval.
+    """
+    free = OLDER if whole else (*OLDER, *EXPORTED)
+    bound = {key for key in TITLES if key in earlier or key not in free}
     return [
         title
         for key, title in TITLES.items()
         if key in bound and hashes.get(key) != earlier.get(key)
     ]
+
+
+def files_checked(hashes: Mapping[str, str]) -> bool:
+    """Whether the hashes hold those of a finished check of the files that may leave."""
+    return all(hashes.get(key, GONE) != GONE for key in CHECKED)
 
 
 class EvidenceReader:

@@ -18,7 +18,15 @@ from sqlalchemy.orm import Session
 
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.audit_log import AuditLog
-from dashboard.backend.evidence import Evidence, EvidenceReader, changed_since
+from dashboard.backend.decision_rules import (
+    ALLOWED,
+    JUDGE,
+    ROLE_OF,
+    changed,
+    require_seen,
+    state_of,
+)
+from dashboard.backend.evidence import Evidence, EvidenceReader, files_checked
 from dashboard.backend.schema import AuditEntry, Case, Job, Review
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store
@@ -31,31 +39,8 @@ from dashboard.backend.views import (
     ReviewView,
 )
 from fairquant_core.audit.criteria import Limits, Verdict
-from fairquant_core.errors import FairQuantError
-
-AFTER = {
-    DecisionKind.PROPOSE: ReviewState.PROPOSED,
-    DecisionKind.APPROVE: ReviewState.APPROVED,
-    DecisionKind.REJECT: ReviewState.REJECTED,
-    DecisionKind.REQUEST_CHANGES: ReviewState.CHANGES_REQUESTED,
-    DecisionKind.WITHDRAW: ReviewState.WITHDRAWN,
-}
-_JUDGE = (DecisionKind.APPROVE, DecisionKind.REJECT, DecisionKind.REQUEST_CHANGES)
-ALLOWED: dict[ReviewState, tuple[DecisionKind, ...]] = {
-    ReviewState.NONE: (DecisionKind.PROPOSE,),
-    ReviewState.PROPOSED: (*_JUDGE, DecisionKind.WITHDRAW),
-    ReviewState.APPROVED: (DecisionKind.WITHDRAW,),
-    ReviewState.REJECTED: (DecisionKind.PROPOSE,),
-    ReviewState.CHANGES_REQUESTED: (DecisionKind.PROPOSE,),
-    ReviewState.WITHDRAWN: (DecisionKind.PROPOSE,),
-    ReviewState.VOID: (DecisionKind.PROPOSE, DecisionKind.WITHDRAW),
-}
-
-ROLE_OF: dict[DecisionKind, str] = {
-    DecisionKind.PROPOSE: "auditor",
-    **dict.fromkeys(_JUDGE, "clinician"),
-}
-"""Who may decide what; both may withdraw."""
+from fairquant_core.errors import FairQuantError, NotApproved
+from fairquant_core.export.decision_chain import same_person
 
 LOG_ONLY = ("limits", "fast_verdict_seen")
 """What an entry of the log says about a decision beyond the decision's own row."""
@@ -79,6 +64,12 @@ LIMITS_CHANGED = (
     "The limits of the case are not those that this run was judged by. Start the run again to "
     "have it judged by the present limits."
 )
+CHECK_FIRST = "Check the files first (step 1): an approval binds the very files that may leave."
+NOT_SHOWN = (
+    "An approval must say what it is about: which files and figures the person has seen. Open the review page and "
+    "decide there."
+)
+DECIDED_MEANWHILE = "Somebody decided about this run meanwhile. Look at the review page again."
 NOT_WHOLE = "Files of this run are not what the run wrote: {what}. Start the run again."
 
 NOT_APPROVED = {
@@ -127,7 +118,7 @@ class Reviews:
                 found[run.id] = ReviewState.NONE
                 continue
             hashes = self._evidence.hashes(run, cases[run.case_id], fresh=False)
-            found[run.id] = _state(decisions, hashes)
+            found[run.id] = state_of(decisions, hashes)
         return found
 
     def view(self, run: Job, case: Case, *, fresh: bool = False) -> ReviewView:
@@ -138,7 +129,7 @@ class Reviews:
         evidence = self._evidence.read(run, case, fresh=fresh)
         with self._store.read() as session:
             decisions, problem = self._decisions(session, run.id)
-        state = _state(decisions, evidence.hashes)
+        state = state_of(decisions, evidence.hashes)
         why_not = problem or self._why_not(state, decisions, evidence, run, fresh)
         comparison = _judged(evidence.audit)
         verdict = str(evidence.audit.get("verdict") or Verdict.INSUFFICIENT)
@@ -156,7 +147,30 @@ class Reviews:
             why_not=why_not,
             four_eyes=self._settings.four_eyes,
             allowed=self._allowed(state),
+            why_no_approval="" if files_checked(evidence.hashes) else CHECK_FIRST,
         )
+
+    def approved(
+        self, run: Job, case: Case, *, fresh: bool = False, as_in: ReviewView | None = None
+    ) -> ReviewView:
+        """The review of a run that may leave now.
+
+        Parameters
+        ----------
+        fresh : read every byte again.
+        as_in : an earlier review, which must rest on the same decision about the same bytes.
+
+        Raises
+        ------
+        NotApproved
+            With the reason: no approval, a changed byte, or a decision log that does not verify.
+        """
+        review = self.view(run, case, fresh=fresh)
+        if not review.may_export:
+            raise NotApproved(review.why_not)
+        if as_in is not None and review.decisions != as_in.decisions:
+            raise NotApproved(DECIDED_MEANWHILE)
+        return review
 
     def decide(
         self,
@@ -168,8 +182,20 @@ class Reviews:
         decision: str,
         comment: str,
         override: str | None,
+        seen: Mapping[str, str] | None,
     ) -> None:
-        """Record a decision, or say why it is not possible."""
+        """Record a decision.
+
+        Parameters
+        ----------
+        seen : the hashes of what the person was shown. An approval needs them; only a withdrawal is possible
+            whatever has changed since.
+
+        Raises
+        ------
+        FairQuantError
+            Why it is not possible.
+        """
         _require_finished(run)
         if not person.strip():
             raise FairQuantError(NO_PERSON)
@@ -185,9 +211,11 @@ class Reviews:
         reason = (override or "").strip()
         evidence = self._evidence.read(run, case, fresh=kind == DecisionKind.APPROVE)
         verdict = str(evidence.audit.get("verdict") or Verdict.INSUFFICIENT)
-        with self._store.write() as session:
+        if kind != DecisionKind.WITHDRAW and seen is not None:
+            require_seen(evidence.hashes, seen)
+        with self._log.writing() as session:
             decisions = _decisions_of(session, run.id)
-            state = _state(decisions, evidence.hashes)
+            state = state_of(decisions, evidence.hashes)
             if kind not in self._allowed(state):
                 raise FairQuantError(
                     NOT_NOW.format(
@@ -199,6 +227,10 @@ class Reviews:
             if kind in (DecisionKind.PROPOSE, DecisionKind.APPROVE):
                 self._require_whole(run, case, evidence)
             if kind == DecisionKind.APPROVE:
+                if not files_checked(evidence.hashes):
+                    raise FairQuantError(CHECK_FIRST)
+                if seen is None:
+                    raise FairQuantError(NOT_SHOWN)
                 self._require_other_eyes(person, run, decisions)
                 if verdict != Verdict.WITHIN and not reason:
                     raise FairQuantError(NEEDS_OVERRIDE.format(verdict=verdict))
@@ -234,13 +266,12 @@ class Reviews:
                     **content,
                 )
             )
-        self._log.note_head(entry)
 
     def _allowed(self, state: ReviewState) -> tuple[DecisionKind, ...]:
         allowed = ALLOWED[state]
         if not self._settings.four_eyes and DecisionKind.PROPOSE in allowed:
             # Without the rule one person may decide at once; with it, a named one has to propose.
-            allowed = (*allowed, *_JUDGE)
+            allowed = (*allowed, *JUDGE)
         return allowed
 
     def _require_other_eyes(self, person: str, run: Job, decisions: list[Review]) -> None:
@@ -268,7 +299,7 @@ class Reviews:
         fresh: bool,
     ) -> str:
         if state == ReviewState.VOID:
-            what = changed_since(evidence.hashes, decisions[-1].hashes)
+            what = changed(decisions[-1], evidence.hashes)
             return VOID.format(what=" and ".join(what))
         if state != ReviewState.APPROVED:
             return NOT_APPROVED[state]
@@ -291,24 +322,6 @@ class Reviews:
         if not whole:
             return decisions, UNLOGGED
         return decisions, ""
-
-
-def same_person(one: str, other: str) -> bool:
-    """Whether two typed names mean one person: case and spaces do not count.
-
-    >>> same_person("Ada  Lovelace ", "ada lovelace")
-    True
-    """
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
-
-
-def _state(decisions: list[Review], hashes: dict[str, str]) -> ReviewState:
-    if not decisions:
-        return ReviewState.NONE
-    last = decisions[-1]
-    state = AFTER[DecisionKind(last.decision)]
-    binding = state in (ReviewState.PROPOSED, ReviewState.APPROVED)
-    return ReviewState.VOID if binding and changed_since(hashes, last.hashes) else state
 
 
 def _decisions_of(session: Session, run_id: str) -> list[Review]:

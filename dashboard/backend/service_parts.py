@@ -49,7 +49,7 @@ class Parts:
         self._sweeps = Sweeps(self._runs, self._results)
         self._saliency = SaliencyMaps(self._jobs, self._cases, self._artefacts, self._results)
         contents = BundleFiles(self._artefacts, self._jobs, self._exports)
-        self._bundles = Bundles(settings, contents, self._reviews, self._log)
+        self._bundles = Bundles(self._store, settings, contents, self._reviews, self._log)
         self._reports = Reports(
             self._jobs, self._cases, self._artefacts, self._results, self._reviews
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ from dashboard.backend import views
 from dashboard.backend.exports import ExportView
 from dashboard.backend.notes import image_subject
 from dashboard.backend.report_views import ReportView
+from dashboard.backend.schema import Case, Job
 from dashboard.backend.service_parts import Parts
+from fairquant_core.export.signing_keys import PUBLIC_KEY_FILE, read_public_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +23,13 @@ class ReviewServices(Parts):
 
     # review and export ------------------------------------------------------------------------
     def review(self, run_id: str) -> views.ReviewView:
-        """State, verdicts, decisions, hashes and whether the run may be exported."""
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        return self._reviews.view(run, self._cases.row(run.case_id))
+        """State, verdicts, decisions, hashes and whether the run may be exported.
+
+        Bundles whose approval counts no longer are set aside on the way.
+        """
+        run, case = self._judged(run_id)
+        self._bundles.set_aside(run, case)
+        return self._reviews.view(run, case)
 
     def decide(
         self,
@@ -33,13 +39,22 @@ class ReviewServices(Parts):
         decision: str,
         comment: str = "",
         override: str | None = None,
+        *,
+        seen: Mapping[str, str] | None = None,
     ) -> views.ReviewView:
         """Record a decision ("propose", "approve", "reject", "request changes", "withdraw").
 
-        Raises FairQuantError when the state, the four-eyes rule or a missing override forbids it.
+        Parameters
+        ----------
+        seen : `ReviewView.hashes` of the page that the person decided on; an approval needs them.
+
+        Raises
+        ------
+        FairQuantError
+            The state, the four-eyes rule or a missing override forbids it, the files were not checked, or what the
+            person has seen is not what there is now.
         """
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        case = self._cases.row(run.case_id)
+        run, case = self._judged(run_id)
         self._reviews.decide(
             run,
             case,
@@ -48,8 +63,9 @@ class ReviewServices(Parts):
             decision=decision,
             comment=comment,
             override=override,
+            seen=seen,
         )
-        return self._reviews.view(run, case)
+        return self.review(run_id)
 
     def start_export(self, run_id: str, person: str = "", *, again: bool = False) -> str:
         """Queue the job that writes and checks the files of a run; the same run, the same job.
@@ -64,8 +80,7 @@ class ReviewServices(Parts):
 
     def missing_for_export(self, run_id: str) -> list[str]:
         """What an approved run still lacks for its bundle, one sentence each; [] if nothing."""
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        return self._bundles.missing(run, self._cases.row(run.case_id))
+        return self._bundles.missing(*self._judged(run_id))
 
     def start_report(self, run_id: str, *, images: bool, person: str = "") -> str:
         """Queue the report as of now; the same request returns the same job. `images`: show photographs."""
@@ -78,14 +93,41 @@ class ReviewServices(Parts):
     def export(self, run_id: str, person: str = "") -> Path:
         """Path of the bundle (zip) of an approved run.
 
-        Raises NotApproved with the reason, or ExportError with what is missing or wrong.
+        Raises NotApproved with the reason, or another FairQuantError with what is missing or wrong.
         """
-        run = self._jobs.row(run_id, views.JobKind.RUN)
-        return self._bundles.export(run, self._cases.row(run.case_id), person)
+        return self._bundles.export(*self._judged(run_id), person)
+
+    def deliver(self, run_id: str, name: str) -> bytes:
+        """The bytes of the bundle of this name, if the approval that it was made for still counts.
+
+        Raises NotApproved if it does not, or ExportError if the file is not the one that was logged.
+        """
+        return self._bundles.deliver(*self._judged(run_id), name)
+
+    def withdrawn_bundles(self, run_id: str) -> list[str]:
+        """What became of bundles whose approval counts no longer, one sentence each."""
+        return self._bundles.withdrawn(*self._judged(run_id))
+
+    def public_key(self) -> views.KeyView | None:
+        """What others check the signature of our bundles with; None before the first bundle.
+
+        Raises ExportError for a damaged file.
+        """
+        path = self.settings.keys / PUBLIC_KEY_FILE
+        if not path.is_file():
+            return None
+        key = read_public_key(path)
+        expires = None if key.expires is None else key.expires.isoformat()
+        return views.KeyView(path.name, key.content, key.fingerprint, expires, key.expired())
 
     def left_out(self, run_id: str) -> list[str]:
         """What the bundle made last in this process does without (fast file, tablet page), and why."""
         return self._bundles.left_out(run_id)
+
+    def _judged(self, run_id: str) -> tuple[Job, Case]:
+        """A run with its case, as they are now."""
+        run = self._jobs.row(run_id, views.JobKind.RUN)
+        return run, self._cases.row(run.case_id)
 
     def audit_log(self) -> pd.DataFrame:
         """[sequence, time, action, person, role, subject, details, hash], oldest first."""

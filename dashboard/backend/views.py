@@ -335,7 +335,11 @@ class DecisionView:
 
 @dataclass(frozen=True)
 class ReviewView:
-    """Where a run stands; `why_not` says why it may not be exported ("" if it may)."""
+    """Where a run stands.
+
+    `why_not` says why it may not be exported ("" if it may), `why_no_approval` what an approval still waits for
+    ("" if nothing), whoever gives it.
+    """
 
     run_id: str
     state: ReviewState
@@ -348,6 +352,18 @@ class ReviewView:
     why_not: str
     four_eyes: bool
     allowed: tuple[DecisionKind, ...]
+    why_no_approval: str = ""
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """The public half of the key that bundles are signed with; `expires` is its last day, None if it has none."""
+
+    file: str
+    content: bytes
+    fingerprint: str
+    expires: str | None
+    expired: bool
 
 
 @dataclass(frozen=True)

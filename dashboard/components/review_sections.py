@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -20,6 +23,9 @@ DECISIONS = {
     DecisionKind.REQUEST_CHANGES: "Ask for changes",
     DecisionKind.WITHDRAW: "Withdraw the approval",
 }
+SEEN = "decision_seen"
+"""What the page showed when this session's person pressed the button: (run id, hashes)."""
+
 MADE_BUNDLE = "made_bundle"
 """Where this session's download lies: (run id, path). The file itself is the truth."""
 
@@ -62,6 +68,8 @@ def decision_form(run: RunView, review: ReviewView) -> None:
     if not review.allowed:
         st.caption("No decision is possible in this state.")
         return
+    if review.why_no_approval and DecisionKind.REJECT in review.allowed:
+        st.info(escaped(review.why_no_approval), icon=":material/fact_check:")
     # A new decision starts with empty fields: their keys count the decisions so far.
     count = len(review.decisions)
     with st.form("decision", border=True):
@@ -89,13 +97,29 @@ def decision_form(run: RunView, review: ReviewView) -> None:
         if review.four_eyes:
             rules += " Four eyes: who started or proposed a run cannot approve it."
         st.caption(rules)
-        sent = st.form_submit_button("Record the decision", type="primary", icon=":material/gavel:")
+        sent = st.form_submit_button(
+            "Record the decision",
+            type="primary",
+            icon=":material/gavel:",
+            # A click draws the page anew before the decision is recorded; what counts is what was shown at the click.
+            on_click=_remember_seen,
+            args=(run.id, dict(review.hashes)),
+        )
     if not sent:
         return
     if role and decision:
         _decide(run, person, role, decision, comment, override)
     else:
         st.error("Say who you are (your role) and what you decide.")
+
+
+def _remember_seen(run_id: str, hashes: Mapping[str, str]) -> None:
+    st.session_state[SEEN] = (run_id, hashes)
+
+
+def _seen(run: RunView) -> Mapping[str, str] | None:
+    run_id, hashes = st.session_state.pop(SEEN, ("", None))
+    return hashes if run_id == run.id else None
 
 
 def _decide(
@@ -114,6 +138,7 @@ def _decide(
             decision.value,
             comment.strip(),
             (override or "").strip() or None,
+            seen=_seen(run),
         )
     except FairQuantError as error:
         st.error(escaped(str(error)))
@@ -125,10 +150,13 @@ def _decide(
 def export(run: RunView, review: ReviewView) -> None:
     """The bundle of an approved run, made on demand, or the reason why there is none."""
     st.subheader("3 · Download", anchor=False)
+    services = state.services()
+    for sentence in services.withdrawn_bundles(run.id):
+        st.info(escaped(sentence), icon=":material/inventory_2:")
     if not review.may_export:
         st.warning(escaped(review.why_not), icon=":material/lock:")
         return
-    missing = state.services().missing_for_export(run.id)
+    missing = services.missing_for_export(run.id)
     for sentence in missing:
         st.warning(escaped(sentence), icon=":material/lock:")
     if missing:
@@ -144,26 +172,55 @@ def export(run: RunView, review: ReviewView) -> None:
         return
     st.download_button(
         f"Download the bundle ({megabytes(path.stat().st_size)})",
-        path.read_bytes,
+        # Asks for the approval once more: the page may have been drawn before somebody withdrew it.
+        partial(services.deliver, run.id, path.name),
         file_name=path.name,
         mime="application/zip",
         icon=":material/download:",
         key="bundle",
-        on_click="ignore",
+        help="The approval is checked once more. If it counts no longer, nothing is downloaded and the page says why.",
     )
     st.caption(
         "The exact file, its check, the packed weights, the bit plan, the predictions, the audit, the report, the "
         "decisions, and a signed list of SHA-256 sums. Check it with: "
         f"`python -m fairquant_core verify {path.name}`"
     )
-    for sentence in state.services().left_out(run.id):
+    for sentence in services.left_out(run.id):
         st.caption(f":material/info: {escaped(sentence)}")
+    _public_key()
     if has_tablet_page(path):
         with tables.details(
             "Try it on your tablet", "review_tablet", ":material/tablet_mac:"
         ) as is_open:
             if is_open:
                 st.markdown(TRY_IT)
+
+
+def _public_key() -> None:
+    """What others need to check who signed, and until when it counts."""
+    try:
+        key = state.services().public_key()
+    except FairQuantError as error:
+        st.error(escaped(str(error)))
+        return
+    if key is None:
+        return
+    until = f", counts until {key.expires}" if key.expires else ""
+    st.caption(f"Signed with the key of this installation{until}. Its fingerprint:")
+    st.code(key.fingerprint, language=None, wrap_lines=True)
+    st.caption(
+        "Whoever receives the bundle needs the public key too, once, and not from the bundle itself: send it another "
+        "way, and let them compare the fingerprint with you."
+    )
+    st.download_button(
+        "Download the public key",
+        key.content,
+        file_name=key.file,
+        mime="application/x-pem-file",
+        icon=":material/key:",
+        key="public_key",
+        on_click="ignore",
+    )
 
 
 def _make_bundle(run: RunView) -> None:

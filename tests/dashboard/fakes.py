@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from dashboard.backend.views import (
     JobKind,
     JobState,
     JobView,
+    KeyView,
     MethodView,
     NewCase,
     NoteView,
@@ -89,6 +91,12 @@ class FakeServices:
     exported: ExportView | None = None
     reported: ReportView | None = None
     lacking: list[str] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
+    key: KeyView | None = None
+    hashes: dict[str, str] = field(
+        default_factory=lambda: {"model": "12" * 32, "predictions": "34" * 32}
+    )
+    why_no_approval: str = ""
     calls: list[tuple[str, Any]] = field(default_factory=list)
     previewed: list[RunConfig] = field(default_factory=list)
 
@@ -409,11 +417,12 @@ class FakeServices:
             overall_verdict=view.overall_verdict,
             needs_override=view.overall_verdict != "WITHIN",
             decisions=tuple(self.decided),
-            hashes={"model": "12" * 32, "predictions": "34" * 32},
+            hashes=dict(self.hashes),
             may_export=approved,
             why_not="" if approved else "Nobody has approved this run yet.",
             four_eyes=True,
             allowed=(DecisionKind.APPROVE, DecisionKind.REJECT, DecisionKind.REQUEST_CHANGES),
+            why_no_approval=self.why_no_approval,
         )
 
     def decide(
@@ -424,8 +433,11 @@ class FakeServices:
         decision: str,
         comment: str = "",
         override: str | None = None,
+        *,
+        seen: Mapping[str, str] | None = None,
     ) -> ReviewView:
         self.calls.append(("decide", (run_id, person, role, decision, comment, override)))
+        self.calls.append(("seen", seen))
         if not person:
             raise FairQuantError("Person: say who decides.")
         self.decided.append(
@@ -475,6 +487,18 @@ class FakeServices:
         if self.bundle is None:
             raise NotApproved("The packed model changed since the approval.")
         return self.bundle
+
+    def deliver(self, run_id: str, name: str) -> bytes:
+        self.calls.append(("deliver", (run_id, name)))
+        if self.run(run_id).review_state != ReviewState.APPROVED or self.bundle is None:
+            raise NotApproved("The proposal or approval was withdrawn.")
+        return self.bundle.read_bytes()
+
+    def withdrawn_bundles(self, run_id: str) -> list[str]:
+        return self.set_aside
+
+    def public_key(self) -> KeyView | None:
+        return self.key
 
     def audit_log(self) -> pd.DataFrame:
         names = ["sequence", "time", "action", "person", "role", "subject", "details", "hash"]

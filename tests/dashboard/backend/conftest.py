@@ -137,6 +137,21 @@ def finished_run(finished_folder: tuple[Path, str], tmp_path: Path) -> str:
     return _copy(finished_folder, tmp_path)
 
 
+@pytest.fixture
+def checked_run(finished_run: str, services: Services, tmp_path: Path) -> str:
+    """A finished run whose files were checked."""
+    made_results.finish_export(services, finished_run, tmp_path)
+    return finished_run
+
+
+@pytest.fixture
+def ready(checked_run: str, services: Services, tmp_path: Path) -> str:
+    """An approved run with all that a bundle needs."""
+    made_results.approve(services, checked_run)
+    made_results.finish_report(services, checked_run, tmp_path)
+    return checked_run
+
+
 def _settings(folder: Path) -> Settings:
     return Settings(
         data_folder=folder / "data",

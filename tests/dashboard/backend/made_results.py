@@ -27,7 +27,7 @@ from dashboard.backend.jobs import JobRequest
 from dashboard.backend.new_case import hash_images
 from dashboard.backend.schema import Case
 from dashboard.backend.services import Services
-from dashboard.backend.views import JobKind, NewCase
+from dashboard.backend.views import JobKind, NewCase, ReviewView
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
@@ -273,6 +273,28 @@ def finish_export(
     artefact = services._artefacts.publish({name: folder / name for name in names})
     _finish(services, job_id, artefact, {"seconds": {}})
     return job_id
+
+
+def decide(
+    services: Services,
+    run_id: str,
+    person: str,
+    role: str,
+    decision: str,
+    comment: str = "",
+    override: str | None = None,
+) -> ReviewView:
+    """Decide as the page does: about what it shows."""
+    seen = services.review(run_id).hashes
+    return services.decide(run_id, person, role, decision, comment, override, seen=seen)
+
+
+def approve(
+    services: Services, run_id: str, override: str | None = None, comment: str = "Looks safe."
+) -> ReviewView:
+    """Ada proposes, Kwame approves; the files were checked before."""
+    decide(services, run_id, "Ada", "auditor", "propose")
+    return decide(services, run_id, "Kwame", "clinician", "approve", comment, override)
 
 
 def finish_report(services: Services, run_id: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import sqlite3
@@ -9,10 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dashboard.backend.audit_log import AuditLog
 from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store
+from fairquant_core.errors import FairQuantError
 from fairquant_core.export.decision_chain import entry_hash
 
 
@@ -183,7 +186,77 @@ def test_a_new_entry_does_not_wipe_out_that_others_were_removed(
         assert log.problems()
 
 
-def test_a_new_entry_does_not_mend_a_damaged_anchor(log: AuditLog, settings: Settings) -> None:
-    (settings.data_folder / "audit_log.head").write_text("not json")
+@pytest.mark.parametrize("content", [None, "not json"])
+def test_a_new_entry_does_not_mend_a_missing_or_damaged_anchor(
+    log: AuditLog, settings: Settings, content: str | None
+) -> None:
+    head = settings.data_folder / "audit_log.head"
+    if content is None:
+        head.unlink()
+    else:
+        head.write_text(content)
+    before = log.problems()
+    assert any("audit_log.head" in problem for problem in before)
+    for _ in range(3):
+        log.record("propose", "run-9")
+        assert log.problems() == before
+
+
+def test_a_crash_before_the_first_anchor_leaves_a_log_that_verifies(
+    store: Store, settings: Settings
+) -> None:
+    log = AuditLog(store, settings.data_folder)
+    with store.write() as session:
+        first = log.append(session, "propose", "run-1")
+    assert log.problems() == [], "committed, and then the process was killed"
+    log.record("propose", "run-2")
+    assert (log.problems(), head_of(settings), first.sequence) == ([], 2, 1)
+
+
+def test_an_entry_that_was_not_committed_leaves_no_anchor_of_it(
+    store: Store, settings: Settings
+) -> None:
+    log = AuditLog(store, settings.data_folder)
+    with pytest.raises(KeyError), log.writing() as session:
+        log.append(session, "propose", "run-1")
+        raise KeyError
+    assert (log.entries(), log.problems()) == ([], [])
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_says_what_was_recorded(
+    log: AuditLog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "_write_head", full)
+        with pytest.raises(FairQuantError, match="was recorded.*No space left"):
+            log.record("propose", "run-9")
+    assert (len(log.entries()), log.problems(), head_of(settings)) == (6, [], 5)
     log.record("propose", "run-9")
-    assert any("audit_log.head was changed" in problem for problem in log.problems())
+    assert (log.problems(), head_of(settings)) == ([], 7)
+
+
+def test_a_full_disk_at_the_first_entry_records_nothing(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(store, settings.data_folder)
+    monkeypatch.setattr(log, "_write_head", full)
+    with pytest.raises(FairQuantError, match="Nothing was recorded.*No space left"):
+        log.record("propose", "run-1")
+    assert log.entries() == []
+
+
+def test_a_database_on_a_full_disk_records_nothing(
+    log: AuditLog, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        raise OperationalError("INSERT", {}, error)
+
+    monkeypatch.setattr(log, "append", no_room)
+    with pytest.raises(FairQuantError, match="Nothing was recorded.*disk is full"):
+        log.record("propose", "run-9")
+    assert len(log.entries()) == 5

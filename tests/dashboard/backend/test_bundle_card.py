@@ -14,14 +14,13 @@ from dashboard.backend.settings import REPOSITORY
 from fairquant_core.export.bundle_check import Result
 from fairquant_core.export.signing import local_key
 from fairquant_core.export.verification import verify
-from tests.dashboard.backend.made_results import finish_export, finish_report
+from tests.dashboard.backend.made_results import approve, finish_export, finish_report
 
 
 @pytest.fixture
 def bundle(finished_run: str, services: Services, tmp_path: Path) -> Path:
     finish_export(services, finished_run, tmp_path)
-    services.decide(finished_run, "Ada", "auditor", "propose")
-    services.decide(finished_run, "Kwame", "clinician", "approve", "Looks | safe.")
+    approve(services, finished_run, comment="Looks | safe.")
     finish_report(services, finished_run, tmp_path)
     return services.export(finished_run, "Kwame")
 

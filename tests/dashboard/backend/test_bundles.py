@@ -6,6 +6,7 @@ import errno
 import json
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,25 +20,12 @@ from fairquant_core.errors import ExportError, NotApproved
 from fairquant_core.export.bundle import verify_bundle
 from fairquant_core.export.signing import local_key
 from tests.dashboard.backend.made_results import (
+    approve,
     fingerprint_of,
     finish_export,
     finish_report,
     finish_run,
 )
-
-
-def approve(services: Services, run_id: str, override: str | None = None) -> None:
-    services.decide(run_id, "Ada", "auditor", "propose")
-    services.decide(run_id, "Kwame", "clinician", "approve", "Looks safe.", override)
-
-
-@pytest.fixture
-def ready(finished_run: str, services: Services, tmp_path: Path) -> str:
-    """A run with all that a bundle needs."""
-    finish_export(services, finished_run, tmp_path)
-    approve(services, finished_run)
-    finish_report(services, finished_run, tmp_path)
-    return finished_run
 
 
 def names_of(bundle: Path) -> set[str]:
@@ -80,12 +68,10 @@ def test_a_bundle_holds_everything_and_verifies(ready: str, services: Services) 
 def test_nothing_leaves_before_the_files_were_checked(
     finished_run: str, services: Services
 ) -> None:
-    approve(services, finished_run)
     assert any("not been checked" in one for one in services.missing_for_export(finished_run))
-    with pytest.raises(ExportError, match="Check the files"):
-        services.export(finished_run)
     services.start_export(finished_run, "Ada")
-    with pytest.raises(ExportError, match="being checked"):
+    assert any("being checked" in one for one in services.missing_for_export(finished_run))
+    with pytest.raises(NotApproved):
         services.export(finished_run)
     assert exported(services) == []
 
@@ -95,9 +81,8 @@ def test_a_failed_check_says_why(finished_run: str, services: Services) -> None:
     claimed = services._jobs.claim("a test")
     assert claimed is not None
     services._jobs.end(job_id, claimed.attempt, JobState.FAILED, "The layer 'x' cannot be written.")
-    approve(services, finished_run)
-    with pytest.raises(ExportError, match="The layer 'x' cannot be written"):
-        services.export(finished_run)
+    (missing,) = services.missing_for_export(finished_run)
+    assert "The layer 'x' cannot be written" in missing
     # Asking again queues the same job once more.
     assert services.start_export(finished_run, "Ada") == job_id
     assert services.job(job_id).state == JobState.QUEUED
@@ -126,11 +111,16 @@ def test_the_report_must_tell_of_this_approval(
 
 
 def test_the_report_must_tell_of_these_files(
-    finished_run: str, services: Services, tmp_path: Path
+    finished_run: str, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approve(services, finished_run)
-    finish_report(services, finished_run, tmp_path)
+    """The same decision, but the report was written about other bytes."""
     finish_export(services, finished_run, tmp_path)
+    approve(services, finished_run)
+    review = services.review(finished_run)
+    other = replace(review, hashes={**review.hashes, "onnx": "0" * 64})
+    with monkeypatch.context() as patched:
+        patched.setattr(services, "review", lambda _: other)
+        finish_report(services, finished_run, tmp_path)
     with pytest.raises(ExportError, match="and of these files"):
         services.export(finished_run)
 
@@ -159,24 +149,13 @@ def test_an_approval_binds_the_files_it_saw(ready: str, services: Services) -> N
 def test_a_file_of_another_classifier_is_refused(
     finished_run: str, services: Services, tmp_path: Path
 ) -> None:
-    """The approval came first, so it binds no file; the fingerprint still tells."""
-    approve(services, finished_run)
+    """Somebody approved the bytes of this file; it is not made of the approved model all the same."""
     finish_export(services, finished_run, tmp_path, fingerprint=fingerprint_of("another"))
+    approve(services, finished_run)
     finish_report(services, finished_run, tmp_path)
     with pytest.raises(NotApproved, match="made from the classifier"):
         services.export(finished_run)
     assert exported(services) == []
-
-
-def test_a_fast_file_that_nobody_saw_stays(
-    finished_run: str, services: Services, tmp_path: Path
-) -> None:
-    approve(services, finished_run)
-    finish_export(services, finished_run, tmp_path)
-    finish_report(services, finished_run, tmp_path)
-    names = names_of(services.export(finished_run))
-    assert "model.onnx" in names
-    assert not {"fast.onnx", "fast_audit.json"} & names
 
 
 @pytest.mark.parametrize("verdict", ["INSUFFICIENT EVIDENCE", "OUTSIDE", None])

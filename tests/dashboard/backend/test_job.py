@@ -12,7 +12,7 @@ from dashboard.backend.saliency_views import SaliencyChoice
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState, NewCase
 from fairquant_core.audit.criteria import Limits
-from tests.dashboard.backend.made_results import finish_report, write_cohort
+from tests.dashboard.backend.made_results import approve, finish_report, write_cohort
 
 torch = pytest.importorskip("torch")
 
@@ -93,8 +93,7 @@ def _journey(services: Services, tmp_path: Path) -> None:
 
     _export(services, run_id)
 
-    services.decide(run_id, "Ada", "auditor", "propose")
-    services.decide(run_id, "Kwame", "clinician", "approve", "", "Test.")
+    approve(services, run_id, "Test.")
     finish_report(services, run_id, tmp_path)
     assert services.export(run_id).is_file()
 

@@ -17,7 +17,7 @@ from dashboard.backend.views import JobKind, JobState
 from fairquant_core.errors import ExportError, FairQuantError
 from fairquant_core.report import write
 from fairquant_core.report.names import FILES
-from tests.dashboard.backend.made_results import finish_export, finish_saliency
+from tests.dashboard.backend.made_results import approve, finish_export, finish_saliency
 
 
 def carry_out(services: Services, job_id: str) -> None:
@@ -36,11 +36,6 @@ def written(services: Services, run_id: str, *, images: bool = False) -> ReportV
     assert view is not None
     assert view.job.state == JobState.FINISHED, view.job.error
     return view
-
-
-def approve(services: Services, run_id: str) -> None:
-    services.decide(run_id, "Ada", "auditor", "propose")
-    services.decide(run_id, "Kwame", "clinician", "approve", "Looks safe.")
 
 
 @pytest.fixture
@@ -99,8 +94,9 @@ def test_only_a_finished_run_has_a_report(ready_case: str, services: Services) -
         services.start_report(run_id, images=False)
 
 
-def test_a_draft_then_an_approval(finished_run: str, services: Services) -> None:
+def test_a_draft_then_an_approval(finished_run: str, services: Services, tmp_path: Path) -> None:
     """A report of before the approval is out of date; the one after it is what the bundle takes."""
+    finish_export(services, finished_run, tmp_path)
     draft = written(services, finished_run)
 
     assert set(draft.files) == set(FILES)

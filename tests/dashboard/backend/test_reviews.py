@@ -10,31 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.backend.reviews import same_person
 from dashboard.backend.services import Services, open_services
 from dashboard.backend.views import ReviewState
 from fairquant_core.errors import FairQuantError, NotApproved
-from tests.dashboard.backend.made_results import finish_export, finish_report, finish_run
+from tests.dashboard.backend.made_results import (
+    approve,
+    decide,
+    finish_export,
+    finish_run,
+)
 
 
 @pytest.fixture
-def approved(finished_run: str, services: Services, tmp_path: Path) -> str:
+def approved(ready: str) -> str:
     """Files checked, proposed, approved, report written: everything that a download needs."""
-    finish_export(services, finished_run, tmp_path)
-    services.decide(finished_run, "Ada", "auditor", "propose")
-    services.decide(finished_run, "Kwame", "clinician", "approve", "Looks safe.")
-    finish_report(services, finished_run, tmp_path)
-    return finished_run
+    return ready
 
 
-def test_the_way_to_an_approval(finished_run: str, services: Services) -> None:
+def test_the_way_to_an_approval(finished_run: str, services: Services, tmp_path: Path) -> None:
     start = services.review(finished_run)
     assert (start.state, start.may_export, start.allowed) == ("none", False, ("propose",))
     assert start.overall_verdict == "WITHIN"
     assert not start.needs_override
     proposed = services.decide(finished_run, "Ada", "auditor", "propose", "Please look.")
     assert (proposed.state, proposed.may_export) == ("proposed", False)
-    done = services.decide(finished_run, "Kwame", "clinician", "approve", "Looks safe.")
+    finish_export(services, finished_run, tmp_path, fast=None)
+    done = decide(services, finished_run, "Kwame", "clinician", "approve", "Looks safe.")
     assert (done.state, done.may_export, done.why_not) == ("approved", True, "")
     decision = done.decisions[-1]
     assert (decision.person, decision.role, decision.verdict_seen) == (
@@ -52,33 +53,105 @@ def test_the_way_to_an_approval(finished_run: str, services: Services) -> None:
         "cohort",
         "split",
         "limits",
+        "onnx",
+        "onnx check",
     }
     assert services.run(finished_run).review_state == ReviewState.APPROVED
     assert services.verify_log() == []
     assert services.audit_log()["action"].tolist() == ["case created", "propose", "approve"]
 
 
-@pytest.mark.parametrize("name", ["Ada", " ada ", "ADA"])
-def test_who_proposed_cannot_approve(finished_run: str, services: Services, name: str) -> None:
-    services.decide(finished_run, "Ada", "auditor", "propose")
+@pytest.mark.parametrize(
+    "name", ["Jos\u00e9", " jos\u00e9 ", "JOS\u00c9", "Jose\u0301", "Jos\u00e9\u200b"]
+)
+def test_who_proposed_cannot_approve(checked_run: str, services: Services, name: str) -> None:
+    """However the name is typed: composed or decomposed, with spaces or letters that nobody sees."""
+    decide(services, checked_run, "Jos\u00e9", "auditor", "propose")
     with pytest.raises(FairQuantError, match=r"Four-eyes.*proposed"):
-        services.decide(finished_run, name, "clinician", "approve")
+        decide(services, checked_run, name, "clinician", "approve")
 
 
-def test_who_started_cannot_approve(finished_run: str, services: Services) -> None:
-    services.decide(finished_run, "Ada", "auditor", "propose")
+def test_who_started_cannot_approve(checked_run: str, services: Services) -> None:
+    decide(services, checked_run, "Ada", "auditor", "propose")
     with pytest.raises(FairQuantError, match=r"Four-eyes.*started"):
-        services.decide(finished_run, "rosa", "clinician", "approve")
+        decide(services, checked_run, "rosa", "clinician", "approve")
 
 
-def test_nobody_approves_without_a_proposal(finished_run: str, services: Services) -> None:
+def test_nobody_approves_without_a_proposal(checked_run: str, services: Services) -> None:
     with pytest.raises(FairQuantError, match="Possible: propose"):
-        services.decide(finished_run, "Kwame", "clinician", "approve")
+        decide(services, checked_run, "Kwame", "clinician", "approve")
 
 
-def test_without_the_rule_one_person_may_decide(finished_run: str, services: Services) -> None:
+def test_without_the_rule_one_person_may_decide(checked_run: str, services: Services) -> None:
     alone = open_services(replace(services.settings, four_eyes=False))
-    assert alone.decide(finished_run, "Rosa", "clinician", "approve").may_export
+    assert decide(alone, checked_run, "Rosa", "clinician", "approve").may_export
+
+
+def test_nobody_approves_before_the_files_were_checked(
+    finished_run: str, services: Services, tmp_path: Path
+) -> None:
+    """An approval that binds no file would let any file leave that somebody puts there later."""
+    decide(services, finished_run, "Ada", "auditor", "propose")
+    assert "Check the files first" in services.review(finished_run).why_no_approval
+    for _ in range(2):
+        with pytest.raises(FairQuantError, match="Check the files first"):
+            decide(services, finished_run, "Kwame", "clinician", "approve")
+        services.start_export(finished_run, "Ada")  # asked for, but not finished
+    finish_export(services, finished_run, tmp_path)
+    assert services.review(finished_run).why_no_approval == ""
+    assert decide(services, finished_run, "Kwame", "clinician", "approve").may_export
+
+
+def test_files_that_were_checked_and_lost_are_none(
+    checked_run: str, services: Services, tmp_path: Path
+) -> None:
+    decide(services, checked_run, "Ada", "auditor", "propose")
+    view = services.export_view(checked_run)
+    assert view is not None
+    services._artefacts.path(str(view.job.result_hash), "model.onnx").unlink()
+    decide(services, checked_run, "Ada", "auditor", "propose")
+    with pytest.raises(FairQuantError, match="Check the files first"):
+        decide(services, checked_run, "Kwame", "clinician", "approve")
+
+
+def test_an_approval_is_about_what_the_person_has_seen(
+    finished_run: str, services: Services, tmp_path: Path
+) -> None:
+    """The page shows eight sums; the check of the files ends before the click."""
+    decide(services, finished_run, "Ada", "auditor", "propose")
+    finish_export(services, finished_run, tmp_path, fast=None)
+    shown = services.review(finished_run).hashes
+    services.start_export(finished_run, "Ada", again=True)
+    finish_export(services, finished_run, tmp_path)
+    for decision in ("approve", "reject", "request changes"):
+        with pytest.raises(
+            FairQuantError, match=r"fast file and the audit of the fast file.*not seen"
+        ):
+            services.decide(finished_run, "Kwame", "clinician", decision, "Yes.", seen=shown)
+    with pytest.raises(FairQuantError, match="must say what it is about"):
+        services.decide(finished_run, "Kwame", "clinician", "approve", "Yes.")
+    assert [one.decision for one in services.review(finished_run).decisions] == ["propose"]
+    assert decide(services, finished_run, "Kwame", "clinician", "approve").may_export
+
+
+def test_a_withdrawal_is_possible_whatever_changed(approved: str, services: Services) -> None:
+    shown = services.review(approved).hashes
+    TAMPERS["model"](services, approved)
+    done = services.decide(approved, "Kwame", "clinician", "withdraw", seen=shown)
+    assert done.state == "withdrawn"
+
+
+def test_a_fast_file_that_came_later_voids_an_approval(
+    finished_run: str, services: Services, tmp_path: Path
+) -> None:
+    """The exact file and its check are the same, byte for byte; the fast one is new."""
+    finish_export(services, finished_run, tmp_path, fast=None)
+    approve(services, finished_run)
+    services.start_export(finished_run, "Ada", again=True)
+    finish_export(services, finished_run, tmp_path)
+    view = services.review(finished_run)
+    assert (view.state, view.may_export) == (ReviewState.VOID, False)
+    assert "the fast file and the audit of the fast file changed since" in view.why_not
 
 
 @pytest.mark.parametrize(
@@ -106,13 +179,14 @@ def test_a_verdict_that_is_no_pass_needs_an_override(
 ) -> None:
     run_id = services.start_run(ready_case, {"method": "uniform_ptq", "bits": 2})
     finish_run(services, run_id, tmp_path, candidate=0.0)
-    services.decide(run_id, "Ada", "auditor", "propose")
+    finish_export(services, run_id, tmp_path)
+    decide(services, run_id, "Ada", "auditor", "propose")
     assert services.review(run_id).needs_override
     for override in (None, "", "   "):
         with pytest.raises(FairQuantError, match=r"OUTSIDE.*override"):
-            services.decide(run_id, "Kwame", "clinician", "approve", "ok", override)
-    done = services.decide(
-        run_id, "Kwame", "clinician", "approve", "ok", "Only for a research archive."
+            decide(services, run_id, "Kwame", "clinician", "approve", "ok", override)
+    done = decide(
+        services, run_id, "Kwame", "clinician", "approve", "ok", "Only for a research archive."
     )
     assert done.may_export
     assert done.decisions[-1].override == "Only for a research archive."
@@ -258,14 +332,15 @@ def test_a_tampered_log_stops_every_export(approved: str, services: Services) ->
         services.export(approved)
 
 
-def test_two_people_deciding_at_once_cannot_both_win(finished_run: str, services: Services) -> None:
-    services.decide(finished_run, "Ada", "auditor", "propose")
+def test_two_people_deciding_at_once_cannot_both_win(checked_run: str, services: Services) -> None:
+    services.decide(checked_run, "Ada", "auditor", "propose")
+    shown = services.review(checked_run).hashes
     outcomes: list[str] = []
 
     def act(person: str, decision: str) -> None:
         own = open_services(services.settings)
         try:
-            own.decide(finished_run, person, "clinician", decision, "Now.")
+            own.decide(checked_run, person, "clinician", decision, "Now.", seen=shown)
             outcomes.append(decision)
         except FairQuantError:
             outcomes.append("refused")
@@ -279,7 +354,7 @@ def test_two_people_deciding_at_once_cannot_both_win(finished_run: str, services
     for thread in threads:
         thread.join()
     assert sorted(outcomes).count("refused") == 1
-    assert len(services.review(finished_run).decisions) == 2
+    assert len(services.review(checked_run).decisions) == 2
     assert services.verify_log() == []
 
 
@@ -289,6 +364,17 @@ def test_an_unapproved_run_never_exports(finished_run: str, services: Services) 
     assert "export" not in services.audit_log()["action"].tolist()
 
 
-def test_names_are_compared_without_case_and_spaces() -> None:
-    assert same_person("Ada  Lovelace", " ada lovelace")
-    assert not same_person("Ada", "Adam")
+def test_a_withdrawal_cannot_be_hidden_by_removing_what_remembers_it(
+    approved: str, services: Services
+) -> None:
+    """Its entry, its row and the head of the log are gone; then the log simply goes on."""
+    services.decide(approved, "Kwame", "clinician", "withdraw")
+    _sql("DROP TRIGGER audit_log_no_delete")(services, approved)
+    _sql("DELETE FROM reviews WHERE decision = 'withdraw'")(services, approved)
+    _sql("DELETE FROM audit_log WHERE action = 'withdraw'")(services, approved)
+    (services.settings.data_folder / "audit_log.head").unlink()
+    for _ in range(3):
+        assert any("audit_log.head is missing" in text for text in services.verify_log())
+        with pytest.raises(NotApproved, match=r"tampered.*audit_log.head is missing"):
+            services.export(approved)
+        services._log.record("case created", "another case")
