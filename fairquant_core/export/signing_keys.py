@@ -47,8 +47,8 @@ BROKEN_PRIVATE = (
     "{path} is damaged ({reason}): restore it, or move it away so that a new key is made"
 )
 EXPIRED = (
-    "The signing key {path} counted until {expires}. Move it and its .pub file to a safe place (older bundles are "
-    "still verified with the .pub file); a new key is made at the next export."
+    "The signing key {path} counted until {expires}. Move it and its .pub file to a safe place; the next export makes "
+    "a new key. Bundles that were signed with the old one are no longer trusted after that day: make them again."
 )
 NOT_KEPT = "{path} could not be written ({reason}): free some space or choose another folder"
 
