@@ -103,10 +103,7 @@ def cost_frame(view: ExportView) -> pd.DataFrame:
     achieved = f"{size['bits_achieved']:.3f}" + (f" (asked: {asked:g})" if asked else "")
     rows = {
         "Size on disk": (megabytes(size["on_disk"]), megabytes(size["float32"])),
-        "Ideal: packed weights, scales, widths, kept numbers": (
-            f"{megabytes(size['ideal'])}; the file takes {size['on_disk'] / size['ideal']:.3f} times that",
-            NOTHING,
-        ),
+        "Ideal: packed weights, scales, widths, kept numbers": (ideal_words(size), NOTHING),
         "Bits per weight": (achieved, "32"),
         "Time to open": (seconds(check["opening"]), seconds(check["opening_float32"])),
         "Memory once open": (memory(check["opening"]), memory(check["opening_float32"])),
@@ -132,6 +129,20 @@ def cost_frame(view: ExportView) -> pd.DataFrame:
             ratio(fast["latency"]),
         ]
     return frame
+
+
+def ideal_words(size: Check) -> str:
+    """Say how small the file could be, how many times that it takes, and whether that is more than aimed at.
+
+    >>> ideal_words({"on_disk": 1_070_000, "ideal": 1_000_000, "limit": 1.05})
+    '1.0 MB; the file takes 1.070 times that, more than the 1.05 times aimed at'
+    """
+    ratio, limit = size["on_disk"] / size["ideal"], size.get("limit")
+    text = f"{megabytes(size['ideal'])}; the file takes {ratio:.3f} times that"
+    if limit is None:
+        return text
+    more = f"more than the {limit:.2f} times aimed at"
+    return f"{text}, {more}" if ratio > limit else f"{text} (aimed at: at most {limit:.2f})"
 
 
 def seconds(opening: Check) -> str:

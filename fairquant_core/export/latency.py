@@ -24,6 +24,9 @@ LONG_ENOUGH, MOST_ROUNDS = 3.0, 400
 """Quick files are timed more often than asked, until this many seconds have passed: a few milliseconds are easily
 disturbed."""
 
+LIMIT = 1.05
+"""Most time that an exact file is to take beside the float32 file."""
+
 LEVEL = 0.95
 OPENING_SECONDS = 300
 

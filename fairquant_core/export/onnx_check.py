@@ -21,8 +21,10 @@ from fairquant_core.export.latency import (
     opening_cost,
 )
 from fairquant_core.export.onnx_exact import EXACT, export_float
+from fairquant_core.export.onnx_file import read_onnx
 from fairquant_core.export.onnx_network import Network, catch_network
 from fairquant_core.export.onnx_session import BATCH, OnnxClassifier
+from fairquant_core.export.onnx_size import ideal_bytes, size_limit, size_warning
 from fairquant_core.export.parity import LIMIT, Parity, compare_logits
 from fairquant_core.export.runtimes import SPACE_NOT_TIME, Runtime, runtime_table
 from fairquant_core.files import file_hash
@@ -48,10 +50,19 @@ STEPS = ("predictions", "opening", "latency", "runtimes")
 
 @dataclass(frozen=True)
 class Size:
-    """Units: bytes on disk; bits per weight. ``ideal`` is packed codes, scales, widths and kept numbers."""
+    """What a file weighs.
+
+    Attributes
+    ----------
+    ideal : the tensors in the file alone, see :func:`~fairquant_core.export.onnx_size.ideal_bytes`.
+    limit : how many times that an exact file may take; None for other kinds.
+
+    Units: bytes; bits per weight.
+    """
 
     on_disk: int
     ideal: int
+    limit: float | None
     float32: int
     bits_requested: float | None
     bits_achieved: float
@@ -68,6 +79,8 @@ class ExportCheck:
     opening, opening_float32 : what opening costs in a fresh process, beside the float32 file.
     latency : beside the float32 file, on this machine.
     rounds_activations : whether the audited classifier does so itself.
+    objections : what speaks against handing it out.
+    warnings : what should be known, and does not.
     """
 
     kind: str
@@ -81,6 +94,7 @@ class ExportCheck:
     runtimes: tuple[Runtime, ...]
     rounds_activations: bool
     objections: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def needs_own_audit(self) -> bool:
@@ -100,9 +114,14 @@ class ExportCheck:
             "latency": {**asdict(self.latency), "faster": self.latency.faster},
             "runtimes": [asdict(row) for row in self.runtimes],
             "objections": list(self.objections),
+            "warnings": list(self.warnings),
             "needs_own_audit": self.needs_own_audit,
             "may_be_offered": self.may_be_offered,
-            "notes": [SPACE_NOT_TIME] + [ROUNDED_ACTIVATIONS] * self.rounds_activations,
+            "notes": [
+                SPACE_NOT_TIME,
+                *[ROUNDED_ACTIVATIONS] * self.rounds_activations,
+                *self.warnings,
+            ],
         }
 
 
@@ -165,7 +184,8 @@ def check_export(
         export_float(classifier, plain, network=network)
         size = Size(
             path.stat().st_size,
-            compressed.plan.packed_bytes(),
+            ideal_bytes(read_onnx(path)[0]),
+            size_limit(classifier.architecture) if about["kind"] == EXACT else None,
             plain.stat().st_size,
             bits_requested,
             compressed.plan.average_bits,
@@ -189,6 +209,7 @@ def check_export(
         runtimes=table,
         rounds_activations=rounded,
         objections=_objections(about["kind"], parity, latency, rounded, decodes),
+        warnings=_warnings(size),
     )
 
 
@@ -228,3 +249,11 @@ def _objections(
         if overall.largest_difference > LIMIT:
             found.append(OTHER_LOGITS.format(found=overall.largest_difference, limit=LIMIT))
     return tuple(found)
+
+
+def _warnings(size: Size) -> tuple[str, ...]:
+    """What does not speak against handing the file out, and should be said all the same."""
+    if size.limit is None:
+        return ()
+    sentence = size_warning(size.on_disk, size.ideal, size.limit)
+    return (sentence,) if sentence else ()

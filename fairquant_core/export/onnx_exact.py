@@ -18,6 +18,8 @@ from fairquant_core.export.onnx_file import write_onnx
 from fairquant_core.export.onnx_layers import Decoders, check_weights, round_layer_inputs
 from fairquant_core.export.onnx_network import INPUT, OUTPUT, Network, build_model, catch_network
 from fairquant_core.export.onnx_norms import fold_norms
+from fairquant_core.export.onnx_size import ideal_bytes
+from fairquant_core.export.onnx_slim import slim
 from fairquant_core.export.onnx_tensors import close_tensors
 from fairquant_core.models.checkpoint import describe
 from fairquant_core.models.zoo import Classifier
@@ -59,7 +61,8 @@ def export_onnx(
     """
     network = network or catch_network(compressed.classifier, report=report)
     model = exact_model(network, compressed)
-    return write_onnx(model, path, describe_export(EXACT, compressed, extra))
+    slim(model)
+    return write_onnx(model, path, describe_export(EXACT, compressed, model, extra))
 
 
 def export_float(
@@ -75,11 +78,13 @@ def export_float(
     graph = network.graph()
     close_tensors(graph, network.tensors(classifier))
     about = {"kind": FLOAT, **_interface(classifier), "extra": dict(extra or {})}
-    return write_onnx(build_model(graph, []), path, about)
+    model = build_model(graph, [])
+    slim(model)
+    return write_onnx(model, path, about)
 
 
 def describe_export(
-    kind: str, compressed: Compressed, extra: Mapping[str, Any] | None
+    kind: str, compressed: Compressed, model: ModelProto, extra: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What a file made from a compressed classifier says about itself."""
     plan = compressed.plan
@@ -90,7 +95,7 @@ def describe_export(
             "average_bits": plan.average_bits,
             "weights": plan.weight_count,
             "kept_parameters": plan.kept_parameters,
-            "ideal_bytes": plan.packed_bytes(),
+            "ideal_bytes": ideal_bytes(model),
         },
         "extra": dict(extra or {}),
     }
@@ -101,7 +106,7 @@ def _interface(classifier: Classifier) -> dict[str, Any]:
 
 
 def exact_model(network: Network, compressed: Compressed) -> ModelProto:
-    """The model that :func:`export_onnx` writes; raises as that does."""
+    """The model that :func:`export_onnx` writes, with the names of the network; raises as that does."""
     check_weights(compressed)
     graph, tensors = network.graph(), network.tensors(compressed.classifier)
     factors = fold_norms(graph, compressed.plan.layers, tensors)

@@ -73,7 +73,7 @@ def write_onnx(model: ModelProto, path: Path, about: Mapping[str, Any]) -> str:
     }
     description["sha256"] = _digest(graph, description)
     # A protobuf message may be written in pieces: the graph, byte for byte as it was hashed, then its description.
-    whole = graph + _metadata(json.dumps(description, ensure_ascii=False))
+    whole = graph + _metadata(json.dumps(description, ensure_ascii=False, separators=(",", ":")))
     try:
         onnx.checker.check_model(whole)
     except (onnx.checker.ValidationError, ValueError) as error:

@@ -30,6 +30,7 @@ from fairquant_core.export.onnx_network import Network, build_model, catch_netwo
 from fairquant_core.export.onnx_norms import fold_norms
 from fairquant_core.export.onnx_products import quantised_products, write_products
 from fairquant_core.export.onnx_ranges import value_ranges
+from fairquant_core.export.onnx_slim import slim
 from fairquant_core.export.onnx_whole import WholeLayer
 from fairquant_core.progress import Report, Stop
 from fairquant_core.quantization.compressed import Compressed
@@ -74,7 +75,8 @@ def export_int8(
     """
     network = network or catch_network(compressed.classifier, report=report)
     model, ranges = int8_model(network, compressed, images, report=report, cancel=cancel)
-    about = describe_export(INT8, compressed, extra)
+    slim(model)
+    about = describe_export(INT8, compressed, model, extra)
     return write_onnx(model, path, {**about, "activation_bits": 8, "activation_ranges": ranges})
 
 
@@ -88,7 +90,7 @@ def int8_model(
 ) -> tuple[ModelProto, str]:
     """The model that :func:`export_int8` writes, and how its ranges are found; raises as that does.
 
-    Ranges that the classifier was trained with are kept.
+    Names are those of the network; ranges that the classifier was trained with are kept.
     """
     check_weights(compressed)
     plan, trained = compressed.plan, compressed.activations

@@ -20,6 +20,9 @@ COMPUTING = ("Conv", "Gemm", "MatMul")
 TOP = 8
 """Codes are decoded into the top bits of a byte. Units: bits."""
 
+NAMED_LATER = "Decode"
+"""Which function a call needs is known when all layers are there."""
+
 UNSUPPORTED = (
     "The layer '{layer}' does not appear in the ONNX graph as a convolution or a product of matrices, so its input "
     "cannot be rounded there: leave the activations in float, or hand out the packed file."
@@ -27,12 +30,17 @@ UNSUPPORTED = (
 
 
 class Decoders:
-    """Collects, layer by layer, the nodes, tensors and functions that decode the weights."""
+    """Collects, layer by layer, the nodes, tensors and functions that decode the weights.
+
+    Layers whose channels all have one width call a function for that width, which is short. All others share one for
+    every width that any of them has: one per set of widths would weigh 4 kB each, and there can be as many sets as
+    layers.
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, np.ndarray] = {}
         self._nodes: list[NodeProto] = []
-        self._sets: dict[bool, set[tuple[int, ...]]] = {False: set(), True: set()}
+        self._calls: dict[bool, list[tuple[NodeProto, tuple[int, ...]]]] = {False: [], True: []}
 
     def add_weight(
         self,
@@ -68,9 +76,10 @@ class Decoders:
 
     def close(self, graph: GraphProto, tensors: Mapping[str, np.ndarray]) -> list[FunctionProto]:
         """Put everything into the graph, with the other tensors that it asks for; returns the functions."""
+        sets = {whole: _name_functions(calls, whole) for whole, calls in self._calls.items()}
         prepend(graph, self._nodes)
         close_tensors(graph, {**self.tensors, **tensors})
-        return decode_functions(self._sets[False], codes=self._sets[True])
+        return decode_functions(sets[False], codes=sets[True])
 
     def _call(
         self,
@@ -82,20 +91,15 @@ class Decoders:
         *,
         whole: bool,
     ) -> None:
-        in_use = widths_in_use(widths)
-        self._sets[whole].add(in_use)
         self.tensors[f"{prefix}.packed"] = np.frombuffer(pack_codes(codes, widths), np.uint8)
         self.tensors[f"{prefix}.bits"] = widths.astype(np.uint8)
         self.tensors[f"{prefix}.shape"] = np.array(shape, dtype=np.int64)
         kinds = ["packed", "bits", "shape"] + ([] if whole else ["scale"])
-        self._nodes.append(
-            helper.make_node(
-                decode_name(in_use, codes=whole),
-                [f"{prefix}.{kind}" for kind in kinds],
-                [output],
-                domain=DOMAIN,
-            )
+        call = helper.make_node(
+            NAMED_LATER, [f"{prefix}.{kind}" for kind in kinds], [output], domain=DOMAIN
         )
+        self._nodes.append(call)
+        self._calls[whole].append((call, widths_in_use(widths)))
 
     def _zeros(self, output: str, shape: tuple[int, ...], dtype: int) -> None:
         """A layer with every channel pruned."""
@@ -104,6 +108,20 @@ class Decoders:
         self._nodes.append(
             helper.make_node("ConstantOfShape", [f"{output}.shape"], [output], value=zero)
         )
+
+
+def _name_functions(
+    calls: list[tuple[NodeProto, tuple[int, ...]]], whole: bool
+) -> set[tuple[int, ...]]:
+    """Let every call name its function; returns the sets of widths for which there must be one."""
+    mixed = {width for _, widths in calls if len(widths) > 1 for width in widths}
+    shared = tuple(sorted(mixed, reverse=True))
+    sets = set()
+    for call, widths in calls:
+        own = widths if len(widths) == 1 else shared
+        call.op_type = decode_name(own, codes=whole)
+        sets.add(own)
+    return sets
 
 
 def check_weights(compressed: Compressed) -> None:

@@ -117,7 +117,6 @@ def catch_network(classifier: Classifier, *, report: Report | None = None) -> Ne
     del skeleton.graph.input[:]
     skeleton.graph.input.extend(inputs)
     close_tensors(skeleton.graph, lifted)
-    _shorten_names(skeleton.graph, {OUTPUT, INPUT} | state)
     used = {name for node in skeleton.graph.node for name in node.input}
     say(report, "export", 1, 1, "The network is written as ONNX")
     return Network(skeleton, tuple(sorted(state & used)))
@@ -157,34 +156,18 @@ def _export(classifier: Classifier, model: nn.Module) -> torch.onnx.ONNXProgram:
 def _strip(model: ModelProto) -> None:
     """Take out stack traces, shapes of everything in between and names of nodes: up to megabytes of text."""
     model.ir_version = IR_VERSION
-    model.doc_string = model.graph.doc_string = ""
+    model.ClearField("doc_string")
+    model.graph.ClearField("doc_string")
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
     for node in model.graph.node:
-        node.doc_string = node.name = ""
+        node.ClearField("doc_string")
+        node.ClearField("name")
         del node.metadata_props[:]
     for value in (*model.graph.input, *model.graph.output):
-        value.doc_string = ""
+        value.ClearField("doc_string")
         del value.metadata_props[:]
-
-
-def _shorten_names(graph: onnx.GraphProto, kept: set[str]) -> None:
-    """Give every value in between a name of few letters: in small networks the names weigh as much as a layer."""
-    short: dict[str, str] = {}
-    for name in (
-        *(tensor.name for tensor in graph.initializer),
-        *(name for node in graph.node for name in node.output),
-    ):
-        if name and name not in kept:
-            short.setdefault(name, f"v{len(short)}")
-    for tensor in graph.initializer:
-        tensor.name = short.get(tensor.name, tensor.name)
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = short.get(name, name)
-        for place, name in enumerate(node.output):
-            node.output[place] = short.get(name, name)
 
 
 def build_model(graph: onnx.GraphProto, functions: list[FunctionProto]) -> ModelProto:

@@ -20,9 +20,17 @@ from fairquant_core.export.latency import (
     median_interval,
     opening_cost,
 )
-from fairquant_core.export.onnx_check import ExportCheck, _objections, check_export
+from fairquant_core.export.onnx_check import (
+    ExportCheck,
+    Size,
+    _objections,
+    _warnings,
+    check_export,
+)
 from fairquant_core.export.onnx_exact import export_onnx
+from fairquant_core.export.onnx_file import read_onnx
 from fairquant_core.export.onnx_int8 import export_int8
+from fairquant_core.export.onnx_size import ideal_bytes
 from fairquant_core.export.parity import Parity, compare_logits
 from fairquant_core.export.runtimes import Executed, runtime_table
 from tests.core.export.onnx_networks import compress_randomly, compressed_of, network_of, pictures
@@ -59,13 +67,31 @@ def test_an_exact_file_may_be_offered(checked: ExportCheck, exact: Path) -> None
     ]
     plan = compressed_of("tiny", 16).plan
     assert checked.size.on_disk == exact.stat().st_size
-    assert checked.size.ideal == plan.packed_bytes()
+    assert checked.size.ideal == ideal_bytes(read_onnx(exact)[0])
     assert (checked.size.bits_requested, checked.size.bits_achieved) == (4.5, plan.average_bits)
     assert checked.opening.seconds > 0 and checked.opening.bytes_after > 0
     assert checked.latency.low <= checked.latency.ratio <= checked.latency.high
     assert checked.runtimes[0].computes_in == "float32"
     assert checked.runtimes[0].checked == "on this machine"
     assert "opened" in checked.runtimes[0].weights
+
+
+def test_a_file_larger_than_its_limit_is_said_and_not_refused(checked: ExportCheck) -> None:
+    """In a network of some hundred weights nearly everything is graph."""
+    size = checked.size
+    assert size.limit == 1.05 and size.on_disk > size.limit * size.ideal
+    (sentence,) = checked.warnings
+    assert f"{size.on_disk / size.ideal:.3f} times its ideal size" in sentence
+    assert f"{size.on_disk - size.ideal} of its {size.on_disk} bytes" in sentence
+    assert sentence in checked.to_json()["notes"]
+    assert checked.may_be_offered
+
+
+@pytest.mark.parametrize(
+    ("ideal", "limit", "words"), [(1000, 1.05, 0), (1000, 1.02, 1), (1000, None, 0)]
+)
+def test_warnings(ideal: int, limit: float | None, words: int) -> None:
+    assert len(_warnings(Size(1050, ideal, limit, 4000, None, 4.0))) == words
 
 
 def test_it_can_be_written_as_json(checked: ExportCheck) -> None:

@@ -12,6 +12,7 @@ from fairquant_core.export.decode import DOMAIN, decode_functions, decode_name, 
 from fairquant_core.export.onnx_layers import Decoders
 from fairquant_core.export.onnx_network import build_model
 from fairquant_core.export.onnx_session import open_session
+from fairquant_core.export.onnx_slim import slim
 
 MENUS = [(0, 2, 3, 4, 5, 6, 7, 8), (3,), (8, 0), (5, 2), (7, 6, 4)]
 
@@ -83,6 +84,36 @@ def test_one_function_per_set_of_widths() -> None:
     assert [function.name for function in functions] == ["Decode_4", "Codes_4", "Decode_8_0"]
     assert {function.domain for function in functions} == {DOMAIN}
     assert all(not node.domain for function in functions for node in function.node)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["float32", "int8"])
+def test_layers_of_mixed_widths_share_a_function_and_decode_bit_for_bit(whole: bool) -> None:
+    """The shared function knows widths that a layer does not have, down to a layer of two channels."""
+    decoders, expected = Decoders(), {}
+    for number, menu in enumerate([(8, 3), (7, 5, 0), (4, 2), (6,), (0, 2)]):
+        codes, scales, widths = layer(menu, (len(menu) + number, 5), seed=number)
+        arguments = f"layer{number}", codes, scales, widths, codes.shape
+        if whole:
+            name = decoders.add_codes(*arguments[:2], *arguments[3:])
+        else:
+            decoders.add_weight(*arguments)
+            name = f"layer{number}.weight"
+        scaled = codes.astype(np.float32) * scales[:, None]
+        expected[name] = codes if whole else scaled
+    dtype = TensorProto.INT8 if whole else TensorProto.FLOAT
+    outputs = [
+        helper.make_tensor_value_info(name, dtype, value.shape) for name, value in expected.items()
+    ]
+    graph = helper.make_graph([], "decoding", [], outputs)
+    model = build_model(graph, decoders.close(graph, {}))
+    kind = "Codes" if whole else "Decode"
+    shared = decode_name((8, 7, 5, 4, 3, 2, 0), codes=whole)
+    assert {function.name for function in model.functions} == {shared, f"{kind}_6"}
+    slim(model)
+    onnx.checker.check_model(model, full_check=True)
+    for runtime in (ReferenceEvaluator(model), open_session(model.SerializeToString())):
+        for found, value in zip(runtime.run(None, {}), expected.values(), strict=True):
+            np.testing.assert_array_equal(found, value)
 
 
 def test_names() -> None:

@@ -18,7 +18,7 @@ from fairquant_core.export.onnx_check import reference_logits
 from fairquant_core.export.onnx_convolutions import drop_bends
 from fairquant_core.export.onnx_exact import exact_model, export_onnx
 from fairquant_core.export.onnx_file import read_onnx
-from fairquant_core.export.onnx_int8 import FIXED, PER_PICTURE, export_int8
+from fairquant_core.export.onnx_int8 import FIXED, PER_PICTURE, export_int8, int8_model
 from fairquant_core.export.onnx_network import INPUT, catch_network
 from fairquant_core.export.onnx_ranges import value_ranges
 from fairquant_core.export.onnx_session import OnnxClassifier, network_input
@@ -79,11 +79,11 @@ def test_the_reference_evaluator_gives_nearly_the_same_logits(tiny: Path) -> Non
     np.testing.assert_allclose(opened.logits(images), expected, atol=0.02 * np.abs(expected).max())
 
 
-def test_the_weights_are_the_audited_codes(tiny: Path, tmp_path: Path) -> None:
+def test_the_weights_are_the_audited_codes() -> None:
     """Codes times steps of the fast file are the folded weights of the exact one, bit for bit but for the sign."""
-    compressed = compressed_of("tiny", 16)
-    export_onnx(compressed, tmp_path / "exact.onnx", network=network_of("tiny", 16))
-    fast, exact = read_onnx(tiny)[0], read_onnx(tmp_path / "exact.onnx")[0]
+    compressed, network = compressed_of("tiny", 16), network_of("tiny", 16)
+    fast, _ = int8_model(network, compressed, pictures(32, 16))
+    exact = exact_model(network, compressed)
     found = run_inside(fast, "stem.weight.value")
     np.testing.assert_allclose(found, run_inside(exact, "stem.weight"), rtol=1e-6)
     steps = {tensor.name: numpy_helper.to_array(tensor) for tensor in fast.graph.initializer}

@@ -1,0 +1,69 @@
+"""The exact file is as small as its bits: overhead is counted against what is really in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fairquant_core.export.onnx_exact import export_onnx
+from fairquant_core.export.onnx_file import read_onnx
+from fairquant_core.export.onnx_network import Network, catch_network
+from fairquant_core.export.onnx_size import ideal_bytes, size_limit
+from fairquant_core.quantization.compressed import Compressed, compress_with
+from fairquant_core.quantization.layers import quantisable_layers
+from fairquant_core.quantization.plan import stream_bytes
+from tests.conftest import MixedDemo
+
+CONSTANTS = 64
+"""Bytes of small numbers of the network itself, such as where a Clip cuts off."""
+
+
+@pytest.fixture(scope="module")
+def network(mixed_demo: MixedDemo) -> Network:
+    return catch_network(mixed_demo.compressed.classifier)
+
+
+def real_ideal(compressed: Compressed) -> int:
+    """Counted by hand for MobileNetV2: of every channel its codes, a scale, a width and one bias."""
+    plan = compressed.plan
+    channels = sum(map(len, plan.widths.values()))
+    streams = (
+        stream_bytes(widths, plan.weights_per_channel[layer])
+        for layer, widths in plan.widths.items()
+    )
+    return sum(streams) + channels * (4 + 1 + 4)
+
+
+def layer_widths(compressed: Compressed, kind: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Two plans that weigh little: 3 bits on average, by channel in many sets of widths, or by layer."""
+    generator = np.random.default_rng(0)
+    for layer in quantisable_layers(compressed.classifier.model):
+        menu = generator.choice((0, 2, 3, 4, 5), 3, replace=False) if kind == "channel" else (2, 4)
+        count = layer.channels if kind == "channel" else 1
+        widths = np.broadcast_to(generator.choice(menu, count), layer.channels)
+        yield layer.name, widths.astype(np.uint8)
+
+
+def test_the_mixed_demo_is_within_five_percent(mixed_demo: MixedDemo) -> None:
+    ideal = real_ideal(mixed_demo.compressed)
+    size = mixed_demo.onnx.stat().st_size
+    assert ideal < size <= 1.05 * ideal
+    assert ideal <= ideal_bytes(read_onnx(mixed_demo.onnx)[0]) <= ideal + CONSTANTS
+    assert size_limit(mixed_demo.compressed.classifier.architecture) == 1.05
+
+
+@pytest.mark.parametrize("kind", ["channel", "layer"])
+def test_few_bits_are_too(
+    kind: str, mixed_demo: MixedDemo, network: Network, tmp_path: Path
+) -> None:
+    classifier = mixed_demo.compressed.classifier
+    compressed = compress_with(classifier, dict(layer_widths(mixed_demo.compressed, kind)))
+    assert compressed.plan.average_bits < 3.5
+    export_onnx(compressed, tmp_path / "model.onnx", network=network)
+    model, _ = read_onnx(tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").stat().st_size <= 1.05 * ideal_bytes(model)
+    # Layers with equal widths hold them once, so there may be less than a plan asks for, never more.
+    assert ideal_bytes(model) <= real_ideal(compressed) + CONSTANTS
