@@ -36,6 +36,9 @@ NOT_PROBABILITIES = (
     "model '{model}': the values of {count} images (first: {ids}) are not probabilities between 0 "
     "and 1 that sum to 1; apply softmax to the logits first"
 )
+NO_ID = (
+    "{count} images of the predictions table have no id (first in row {row}); every image needs one"
+)
 NO_CLUSTER = (
     "{count} images have no value in the column 'cluster' (first: {ids}); "
     "give an image that stands alone its own id as cluster"
@@ -43,6 +46,9 @@ NO_CLUSTER = (
 DIFFERENT_IMAGES = (
     "the two tables do not hold the same images: {left} are only in the first (e.g. {left_ids}), "
     "{right} only in the second (e.g. {right_ids}); score both models on the same cohort and split"
+)
+DIFFERENT_VALUES = (
+    "the two tables have different {column}s for the same images; score both models on one cohort"
 )
 
 
@@ -82,6 +88,9 @@ class Predictions:
             twice = self.frame.columns[self.frame.columns.duplicated()].tolist()
             raise EvaluationError(f"the predictions table has columns twice: {_some(twice)}")
         object.__setattr__(self, "frame", self.frame.reset_index(drop=True))
+        nameless = _blank(self.frame["id"])
+        if nameless.any():
+            raise EvaluationError(NO_ID.format(count=nameless.sum(), row=nameless.argmax() + 1))
         duplicated = self.frame["id"].duplicated()
         if duplicated.any():
             ids = self.frame.loc[duplicated, "id"].unique().tolist()
@@ -93,10 +102,10 @@ class Predictions:
                     labels=_some(strange.unique().tolist()), classes=_some(self.classes)
                 )
             )
-        blank = self.frame["cluster"].isna() | (self.frame["cluster"].astype(str) == "")
-        if blank.any():
-            ids = self.frame.loc[blank, "id"].tolist()
-            raise EvaluationError(NO_CLUSTER.format(count=blank.sum(), ids=_some(ids)))
+        alone = _blank(self.frame["cluster"])
+        if alone.any():
+            ids = self.frame.loc[alone, "id"].tolist()
+            raise EvaluationError(NO_CLUSTER.format(count=alone.sum(), ids=_some(ids)))
         for model in self.models:
             _check_probabilities(model, self.probabilities(model), self.frame["id"])
 
@@ -214,8 +223,9 @@ class Predictions:
                 f"{_some(other.classes)}); only classifiers of the same classes can be compared"
             )
         order = self._positions(pd.Index(other.frame["id"]))
-        if (other.frame["label"].to_numpy()[order] != self.frame["label"].to_numpy()).any():
-            raise EvaluationError("the two tables have different labels for the same images")
+        for column in ("label", "split"):
+            if (other.frame[column].to_numpy()[order] != self.frame[column].to_numpy()).any():
+                raise EvaluationError(DIFFERENT_VALUES.format(column=column))
         result = self
         for model in other.models:
             if model in self.models:
@@ -290,6 +300,11 @@ def _block(model: str, classes: tuple[str, ...], values: np.ndarray, rows: int) 
         )
     columns = [f"{model}:{name}" for name in classes]
     return pd.DataFrame(values.astype(np.float32), columns=columns)
+
+
+def _blank(values: pd.Series) -> pd.Series:
+    """Whether nothing is said. Shapes: (N,) bool."""
+    return values.isna() | (values.astype(str) == "")
 
 
 def _check_names(kind: str, names: tuple[str, ...]) -> None:

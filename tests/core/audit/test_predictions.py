@@ -136,6 +136,23 @@ def test_joined_aligns_by_id_and_refuses_other_images() -> None:
         left.joined(other)
 
 
+@pytest.mark.parametrize(("column", "value"), [("label", "keratosis"), ("split", "train")])
+def test_joined_refuses_images_of_another_label_or_split(column: str, value: str) -> None:
+    left = Predictions.build(table_of(2), CLASSES, {"a": one_hot(["nevus"] * 2)})
+    table = table_of(2)
+    table.loc[1, column] = value
+    with pytest.raises(EvaluationError, match=f"different {column}s for the same images"):
+        left.joined(Predictions.build(table, CLASSES, {"b": one_hot(["nevus"] * 2)}))
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), ""])
+def test_every_image_needs_an_id(nothing: object) -> None:
+    table = table_of(2).astype({"id": object})
+    table.loc[1, "id"] = nothing
+    with pytest.raises(EvaluationError, match="1 images .* have no id .*row 2"):
+        Predictions.build(table, CLASSES, {"a": one_hot(["nevus"] * 2)})
+
+
 def test_part_names_the_splits_there_are() -> None:
     table = Predictions.build(table_of(2), CLASSES, {"a": one_hot(["nevus"] * 2)})
     assert len(table.part("audit")) == 2
