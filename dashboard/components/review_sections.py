@@ -182,9 +182,9 @@ def export(run: RunView, review: ReviewView) -> None:
     )
     st.caption(
         "The exact file, its check, the packed weights, the bit plan, the predictions, the audit, the report, the "
-        "decisions, and a signed list of SHA-256 sums. Check it with: "
-        f"`python -m fairquant_core verify {path.name}`"
+        "decisions, and a signed list of SHA-256 sums. Check it with:"
     )
+    st.code(f"python -m fairquant_core verify {path.name}", language=None, wrap_lines=True)
     for sentence in services.left_out(run.id):
         st.caption(f":material/info: {escaped(sentence)}")
     _public_key()
