@@ -6,7 +6,8 @@ Draws the synthetic cohort, trains the demo classifier on its train split (the e
 validation split, the audit split is scored once at the end), and writes everything beside the pictures.
 The network starts from ImageNet weights: from a file (``--weights``) or fetched by timm
 (``--pretrained``); with neither it starts at random, which needs far more epochs. With
-``--keep-cohort`` the pictures that are there already are used.
+``--keep-cohort`` the pictures that are there already are used. Masks of the audit pictures' lesions
+are drawn too; ``--only-masks`` draws nothing else and leaves all other files as they are.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import pandas as pd
 import torch
 
 from fairquant_core.audit.predictions import Predictions
-from fairquant_core.data import demo
+from fairquant_core.data import demo, masks
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.cohort import Cohort
 from fairquant_core.data.images import Preprocessing, decoded_images
@@ -73,11 +74,17 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep-cohort", action="store_true", help="do not draw the pictures again")
+    parser.add_argument(
+        "--only-masks", action="store_true", help="draw the masks of the shipped pictures, no more"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     options = arguments()
+    if options.only_masks:
+        draw_masks(options)
+        return
     started = time.monotonic()
     torch.set_num_threads(options.threads)
     command = (
@@ -92,6 +99,7 @@ def main() -> None:
     if not options.keep_cohort:
         shutil.rmtree(options.out / "images", ignore_errors=True)
         demo.write_cohort(options.out, seed=options.seed, command=command, progress=_count)
+        draw_masks(options)
     drawn = time.monotonic()
     cohort = read_cohort(options.out)
     classifier, history = train(cohort, options)
@@ -106,6 +114,13 @@ def main() -> None:
     path = options.out / "provenance.json"
     path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
+
+
+def draw_masks(options: argparse.Namespace) -> None:
+    """Where the lesions of the audit pictures are; the cohort's fingerprint does not hold them."""
+    shutil.rmtree(options.out / masks.FOLDER, ignore_errors=True)
+    written = demo.write_masks(options.out, seed=options.seed)
+    print(f"masks: {len(written)}", flush=True)
 
 
 def train(cohort: Cohort, options: argparse.Namespace) -> tuple[Classifier, list[dict[str, Any]]]:

@@ -174,6 +174,7 @@ def saliency(task: Task) -> Outcome:
         found.images,
         targets(rows, config["choice"], FULL_PRECISION, CANDIDATE, first.classes),
         config["choice"]["method"],
+        covers=found.covers,
         work=task.work,
         progress=report,
         cancel=task.cancel,
@@ -188,7 +189,11 @@ def saliency(task: Task) -> Outcome:
     maps.save(task.work / SALIENCY_FILE)
     with atomic_path(task.work / GROUPS_FILE) as part:
         by_group.to_parquet(part, index=False)
-    summary = {"problems": found.problems, "crop": first.preprocessing.crop_fraction}
+    summary = {
+        "problems": found.problems,
+        "mask_problems": found.mask_problems,
+        "crop": first.preprocessing.crop_fraction,
+    }
     return Outcome(_files(task, SALIENCY_FILE, GROUPS_FILE), summary)
 
 

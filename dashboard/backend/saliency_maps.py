@@ -20,6 +20,7 @@ from dashboard.backend.saliency_views import TARGETS, SaliencyChoice, SaliencyVi
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.data.masks import mask_state
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.catalogue import METHODS
 
@@ -33,6 +34,10 @@ MOST_OTHERS = 3
 
 MOST_PER_GROUP = 100
 LOST, GAINED = "lost", "gained"
+CHANGES = (
+    *("candidate", "id", "after", "flip", "drift", "overlap", "estimable"),
+    *("lesion_before", "lesion_after"),
+)
 
 UNKNOWN_METHOD = "There is no saliency method {name!r}; choose one of {known}."
 UNKNOWN_TARGET = "There is no target {name!r}; choose one of {known}."
@@ -75,6 +80,9 @@ class SaliencyMaps:
             "image_ids": ids,
             "sampled": sampled,
         }
+        if masks := mask_state(self._cases.cohort(case.id), ids):
+            # Other masks are another question; without any it is the one that was always asked.
+            config["masks"] = masks
         return self._jobs.submit(
             JobRequest(
                 JobKind.SALIENCY,
@@ -107,6 +115,15 @@ class SaliencyMaps:
                 return self._read(row, choice)
         return None
 
+    def outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
+        """Whether masks of the lesions came, went or changed since these maps were drawn."""
+        row = next(iter(self._rows(run_id, choice, JobState.FINISHED)), None)
+        return row is not None and self._other_masks(row)
+
+    def _other_masks(self, row: Job) -> bool:
+        now = mask_state(self._cases.cohort(row.case_id), row.config["image_ids"])
+        return now != row.config.get("masks", [])
+
     def _whole(self, result: str) -> bool:
         return all(self._artefacts.has(result, name) for name in (SALIENCY_FILE, GROUPS_FILE))
 
@@ -116,11 +133,13 @@ class SaliencyMaps:
         results = {run.id: run.result_hash for run in runs}
         wanted = _json(choice)
         rows = self._jobs.rows(kind=JobKind.SALIENCY, parent_id=run_id, state=state)
-        return [
+        found = [
             row
             for row in rows
             if (row.config.get("choice"), row.config.get("results")) == (wanted, results)
         ]
+        # Newest first, but before all others those that were drawn with the masks that are there now.
+        return sorted(found, key=self._other_masks)
 
     def _decisions(self, case: Case, runs: Sequence[Job]) -> list[Decisions]:
         found = [self._decided(case, run.id) for run in runs]
@@ -152,6 +171,7 @@ class SaliencyMaps:
         return Decisions(run_id, frame)
 
     def _read(self, row: Job, choice: SaliencyChoice) -> SaliencyView:
+        import numpy as np
         import pandas as pd
 
         from fairquant_core.explain.maps import ComparedMaps
@@ -166,12 +186,17 @@ class SaliencyMaps:
         asked = list(row.config["image_ids"])
         frame = decisions[0].frame.set_index("id", drop=False).loc[asked].reset_index(drop=True)
         places = {one: place for place, one in enumerate(maps.ids)}
+        lesion = maps.lesion
+        areas = {} if lesion is None else dict(zip(maps.ids, lesion.area, strict=True))
         problems = row.summary.get("problems", {})
+        mask_problems = row.summary.get("mask_problems", {})
         frame = frame.drop(columns=["after", "flip"]).assign(
             target=_target_names(choice, case, decisions[0], frame),
             sampled=frame["id"].isin(row.config["sampled"]),
             problem=[problems.get(one, "") for one in asked],
             place=[places.get(one, -1) for one in asked],
+            lesion_area=[float(areas.get(one, np.nan)) for one in asked],
+            mask_problem=[mask_problems.get(one, "") for one in asked],
         )
         changes = maps.changes().rename(columns={"model": "candidate"})
         parts, flips = [], []
@@ -190,12 +215,13 @@ class SaliencyMaps:
             choice=choice,
             candidates=tuple(titles.values()),
             frame=frame,
-            changes=table[["candidate", "id", "after", "flip", "drift", "overlap", "estimable"]],
+            changes=table[list(CHANGES)],
             pictures=maps.pictures,
             completeness=maps.completeness,
             score_change=maps.score_change,
             by_group=by_group.fillna({"flips": 0, "flips_shown": 0}),
             crop=float(row.summary.get("crop", 1.0)),
+            covers=None if lesion is None else lesion.covers,
         )
 
 

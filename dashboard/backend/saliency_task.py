@@ -6,13 +6,14 @@ No torch here; the job hands in the scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort
-from fairquant_core.data.images import Preprocessing, load_array
+from fairquant_core.data.images import Preprocessing, open_for, to_array
+from fairquant_core.data.masks import load_cover, mask_files
 from fairquant_core.errors import EvaluationError, ImageError
 from fairquant_core.progress import Progress
 
@@ -30,12 +31,16 @@ NOTHING_LEFT = "None of the {count} images can be shown. The first one: {reason}
 class Pictures:
     """Images that can be explained, and why others cannot.
 
-    Shapes: images (N, S, S, 3) uint8, in the order of `ids`.
+    `covers`: where the lesion is in each, None for an image without a mask; None if no image has one.
+    `mask_problems` says of masks that are there why they cannot be used. Shapes: images
+    (N, S, S, 3) uint8, covers N of (S, S), in the order of `ids`.
     """
 
     ids: list[str]
     images: np.ndarray
     problems: dict[str, str]
+    covers: list[np.ndarray | None] | None = None
+    mask_problems: dict[str, str] = field(default_factory=dict)
 
 
 def chosen(table: Predictions, ids: Sequence[str]) -> Predictions:
@@ -50,7 +55,10 @@ def read_pictures(
     preprocessing: Preprocessing,
     report: Callable[[Progress], None],
 ) -> Pictures:
-    """Decode the images that are there; a missing or damaged file is a problem of its image only.
+    """Decode the images that are there, with the masks of their lesions.
+
+    A missing or damaged file is a problem of its image only, a mask that cannot be used of its mask
+    only.
 
     Raises
     ------
@@ -58,19 +66,32 @@ def read_pictures(
         No image is left.
     """
     files = dict(zip(cohort.table["id"], cohort.table["file"], strict=True))
+    masks = mask_files(cohort)
     kept, images, problems = [], [], {}
+    covers: list[np.ndarray | None] = []
+    mask_problems: dict[str, str] = {}
     for place, one in enumerate(ids):
         try:
-            images.append(load_array(cohort.root / files[one], preprocessing))
+            photograph = open_for(cohort.root / files[one], preprocessing)
+            images.append(to_array(photograph, preprocessing))
             kept.append(one)
         except ImageError as error:
             problems[one] = str(error)
+        else:
+            cover = None
+            try:
+                if one in masks:
+                    cover = load_cover(cohort.root, masks[one], photograph.size, preprocessing)
+            except ImageError as error:
+                mask_problems[one] = str(error)
+            covers.append(cover)
         report(Progress("images", place + 1, len(ids), f"Image {place + 1} of {len(ids)}"))
     if not kept:
         raise EvaluationError(
             NOTHING_LEFT.format(count=len(ids), reason=next(iter(problems.values()), "-"))
         )
-    return Pictures(kept, np.stack(images), problems)
+    marked = any(one in masks for one in kept)
+    return Pictures(kept, np.stack(images), problems, covers if marked else None, mask_problems)
 
 
 def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pictures:
@@ -97,7 +118,16 @@ def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pict
     if not kept:
         reason = next(iter(problems.values()))
         raise EvaluationError(NOTHING_LEFT.format(count=len(found.ids), reason=reason))
-    return Pictures(kept, found.images[same], found.problems | problems)
+    covers = found.covers
+    if covers is not None:
+        covers = [cover for cover, fine in zip(covers, same, strict=True) if fine]
+    return replace(
+        found,
+        ids=kept,
+        images=found.images[same],
+        problems=found.problems | problems,
+        covers=covers,
+    )
 
 
 def targets(

@@ -32,10 +32,14 @@ class SaliencyChoice:
 class SaliencyView:
     """Maps of the same images and target classes by full precision and by one or more candidates.
 
-    `frame`: one row per image [id, group, label, target, before, sampled, problem, place]; `place` is
-    its position in the maps, -1 where `problem` says why it has none. `changes`: one per candidate and
-    image [candidate, id, after, flip, drift, overlap, estimable]. `by_group`: one per candidate and
-    group [candidate, group, images, n, drift, overlap and their bounds, flips, flips_shown]. Shapes:
+    `frame`: one row per image [id, group, label, target, before, sampled, problem, place, lesion_area,
+    mask_problem]; `place` is its position in the maps, -1 where `problem` says why it has none.
+    `changes`: one per candidate and image [candidate, id, after, flip, drift, overlap, estimable,
+    lesion_before, lesion_after]; the last two are the shares of full precision's and of the
+    candidate's map on the lesion, NaN where not estimable. `by_group`: one per candidate and
+    group [candidate, group, images, n, drift, overlap and their bounds, flips, flips_shown], with masks
+    also the columns of `explain.lesion.group_shares`. `covers`: where the lesion is in the maps, None
+    if these maps were drawn without masks. Shapes: covers (N, P, P), NaN for an image without a mask;
     pictures (1 + candidates, N, P, P) float32, full precision first; completeness and score_change
     (1 + candidates, N), NaN where not defined. `crop`: share of the shorter side that the classifier
     sees, from the middle.
@@ -50,3 +54,4 @@ class SaliencyView:
     score_change: np.ndarray
     by_group: pd.DataFrame
     crop: float = 1.0
+    covers: np.ndarray | None = None

@@ -305,6 +305,10 @@ class Services(ReviewServices):
         row = self._saliency.job(run_id, choice)
         return None if row is None else view(row)
 
+    def saliency_outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
+        """Whether the masks of the lesions are others than when the newest maps were drawn."""
+        return self._saliency.outdated(run_id, choice)
+
     def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps, or None."""
         return self._saliency.view(run_id, choice)

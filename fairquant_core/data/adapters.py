@@ -132,6 +132,7 @@ def read_cohort(
         group_columns=reading.group_columns,
         cluster_columns=reading.cluster_columns,
         split_column=reading.split_column,
+        mask_column=columns.find_column(reading.frame, columns.MASKS),
         stratify_group=groups,
         seed=seed,
         evaluation_only=evaluation_only,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Cohort:
     synthetic : True for generated images.
     licence : terms of the data, for people.
     warnings : visible problems that do not stop the work.
+    masks : id -> file of the lesion's mask as the table names it, relative to `root`; see
+        :mod:`fairquant_core.data.masks`. Not part of any fingerprint: masks judge saliency maps only.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Cohort:
     synthetic: bool = False
     licence: str = ""
     warnings: tuple[str, ...] = ()
+    masks: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -150,6 +153,7 @@ def build_cohort(
     id_column: str | None = None,
     cluster_columns: Sequence[str] = (),
     split_column: str | None = None,
+    mask_column: str | None = None,
     stratify_group: str | None = None,
     seed: int = 0,
     fractions: tuple[float, float, float] = FRACTIONS,
@@ -171,6 +175,8 @@ def build_cohort(
         never separated. Empty values join nothing.
     split_column : the data set's own split (train, validation or val, audit or test), which is then
         kept, provided that it does not separate a cluster.
+    mask_column : file of the lesion's mask, empty where there is none. A mask that cannot be used is
+        told where it is used.
     stratify_group : group column by which the split is balanced, besides the label; default: the
         first.
     seed : of the split.
@@ -189,6 +195,7 @@ def build_cohort(
     roles = {"label": label_column, "image file": file_column}
     roles |= {"id": id_column} if id_column else {}
     roles |= {"split": split_column} if split_column else {}
+    roles |= {"mask": mask_column} if mask_column else {}
     for role, column in [*roles.items(), *(("group", column) for column in group_columns)]:
         require_column(name, frame, role, column)
     for column in cluster_columns:
@@ -247,7 +254,13 @@ def build_cohort(
         synthetic=synthetic,
         licence=licence,
         warnings=(*warnings, *found),
+        masks={} if mask_column is None else _masks(table["id"], frame[mask_column]),
     )
+
+
+def _masks(ids: pd.Series, values: pd.Series) -> dict[str, str]:
+    files = clean(values).str.replace("\\", "/", regex=False)
+    return {one: file for one, file in zip(ids, files, strict=True) if file}
 
 
 def save_cohort(cohort: Cohort, folder: Path) -> None:
@@ -267,6 +280,7 @@ def save_cohort(cohort: Cohort, folder: Path) -> None:
         "table_fingerprint": cohort.table_fingerprint,
         "images_fingerprint": cohort.images_fingerprint,
         "files_state": _files_state(cohort.root, cohort.table["file"]),
+        "masks": cohort.masks,
     }
     write_json(folder / _META, meta)
 
@@ -296,6 +310,8 @@ def load_cohort(folder: Path, *, check_images: bool = True) -> Cohort:
             synthetic=bool(meta["synthetic"]),
             licence=meta["licence"],
             warnings=tuple(meta["warnings"]),
+            # Cohorts saved by earlier versions have no such entry.
+            masks=dict(meta.get("masks", {})),
         )
         saved_table, saved_images = meta["table_fingerprint"], meta["images_fingerprint"]
         saved_state = meta["files_state"]

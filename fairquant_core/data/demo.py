@@ -9,7 +9,7 @@ left to measurement.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from fairquant_core.data.demo_lesion import (
 )
 from fairquant_core.data.demo_photo import Photograph, Skin, photograph
 from fairquant_core.data.demo_skin import MELANIN_BY_TYPE
+from fairquant_core.data.masks import ENDING, FOLDER
 from fairquant_core.errors import CohortError
 
 GENERATOR_VERSION = "1"
@@ -197,6 +198,31 @@ def render_cohort(pictures: list[Picture], side: int = SIDE) -> NDArray[np.uint8
     return np.stack([render_row(picture, side).pixels for picture in pictures])
 
 
+def write_masks(
+    folder: Path,
+    *,
+    seed: int = 0,
+    sizes: dict[str, int] | None = None,
+    splits: Sequence[str] = ("audit",),
+) -> list[Path]:
+    """Write where the lesion is as ``masks/NAME.png``, white on black, for the pictures of some splits.
+
+    The lesions are those that `write_cohort` draws with the same seed and sizes. Only audit pictures
+    are ever explained, so only they are shipped with masks.
+    """
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for picture in plan_cohort(seed, sizes):
+        if picture.row["split"] not in splits:
+            continue
+        path = target / f"{picture.row['id']}{ENDING}"
+        # Pillow saves black and white with one bit per pixel.
+        Image.fromarray(render_row(picture).mask).save(path, optimize=True)
+        written.append(path)
+    return written
+
+
 def write_cohort(
     folder: Path,
     *,
@@ -206,6 +232,8 @@ def write_cohort(
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Write `cohort.csv`, `cohort.json` and `images/*.jpg`; returns the table.
+
+    Masks of the lesions are written by `write_masks`.
 
     Raises
     ------

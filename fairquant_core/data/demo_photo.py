@@ -47,6 +47,11 @@ class Photograph:
     cover: Field
     reflectance: Field
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the lesion is: inside its border, whatever hair or ruler lies on it. Shapes: (S, S)."""
+        return self.cover >= 0.5
+
 
 def _frame(
     side: int, traits: Traits, rng: np.random.Generator

@@ -210,10 +210,15 @@ def to_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
 
 
+def open_for(path: Path | str, preprocessing: Preprocessing) -> Image.Image:
+    """One file, upright, and no larger than :func:`to_array` needs it."""
+    wanted = max(preprocessing.size, round(preprocessing.size / preprocessing.crop_fraction))
+    return open_image(path, shrink_to=wanted)
+
+
 def load_array(path: Path | str, preprocessing: Preprocessing) -> np.ndarray:
     """One file as the (S, S, 3) uint8 input; the pixels equal those of :func:`decoded_images`."""
-    wanted = max(preprocessing.size, round(preprocessing.size / preprocessing.crop_fraction))
-    return to_array(open_image(path, shrink_to=wanted), preprocessing)
+    return to_array(open_for(path, preprocessing), preprocessing)
 
 
 def decoded_images(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fairquant_core.data import skin_tone
 from fairquant_core.data.cohort_checks import MISSING_COLUMN, SPLIT_NAMES, clean
+from fairquant_core.data.masks import FOLDER
 from fairquant_core.errors import CohortError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -51,6 +52,8 @@ CLUSTERS = (
     ("lesion", "lesion_id"),
     ("duplicate_group", "duplicate", "duplicate_id"),
 )
+#: Path of a picture that is white where the lesion is; see `data.masks`.
+MASKS = ("mask", "mask_file", "mask_path", "lesion_mask")
 SPLITS = ("split", "partition", "fold")
 #: Group columns by usual name, skin tone first: the first one is the cohort's default.
 GROUPS = (
@@ -162,7 +165,7 @@ def locate_files(root: Path, values: pd.Series) -> pd.Series:
 
     A value may be a path, a file name anywhere below `root`, or a name whose ending differs or is
     absent (``PAT_1_2.png`` finds ``images/PAT_1_2.jpg``). Names that several files share are not
-    guessed.
+    guessed; a mask may have its photograph's name, so files in the folder of masks come second.
     """
     paths = [
         path.relative_to(root).as_posix()
@@ -170,8 +173,12 @@ def locate_files(root: Path, values: pd.Series) -> pd.Series:
         if path.suffix.lower() in SUFFIXES
     ]
     exact = set(paths)
-    by_name = _unique((path.rsplit("/", 1)[-1], path) for path in paths)
-    by_stem = _unique((_stem(path), path) for path in paths)
+    photographs = [path for path in paths if not path.startswith(f"{FOLDER}/")]
+    by_name, by_stem = (
+        _unique((key(path), path) for path in paths)
+        | _unique((key(path), path) for path in photographs)
+        for key in (_name, _stem)
+    )
 
     def locate(value: str) -> str:
         value = value.replace("\\", "/")
@@ -187,8 +194,12 @@ def locate_files(root: Path, values: pd.Series) -> pd.Series:
     return clean(values).map(locate).astype("str")
 
 
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
 def _stem(path: str) -> str:
-    name = path.rsplit("/", 1)[-1]
+    name = _name(path)
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
 

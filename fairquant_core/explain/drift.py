@@ -75,9 +75,7 @@ def image_drift(
     flat = [pooled(maps, cells).reshape(count, -1) for maps in (before, after)]
     estimable = np.ones(count, dtype=bool)
     for values in flat:
-        estimable &= np.isfinite(values).all(axis=1)
-        spread = np.ptp(values, axis=1)
-        estimable &= spread > _FLAT * np.abs(values).max(axis=1, initial=0)
+        estimable &= has_order(values)
     drift, overlap = np.full(count, np.nan), np.full(count, np.nan)
     if estimable.any():
         one, other = (values[estimable] for values in flat)
@@ -85,6 +83,15 @@ def image_drift(
         chosen, others = _top(one, top), _top(other, top)
         overlap[estimable] = (chosen & others).sum(axis=1) / (chosen | others).sum(axis=1)
     return pd.DataFrame({"drift": drift, "overlap": overlap, "estimable": estimable})
+
+
+def has_order(cells: np.ndarray) -> np.ndarray:
+    """Whether a map says that one place matters more than another: finite and not constant.
+
+    Shapes: (N, K) -> (N,) bool.
+    """
+    spread = np.ptp(cells, axis=1)
+    return np.isfinite(cells).all(axis=1) & (spread > _FLAT * np.abs(cells).max(axis=1, initial=0))
 
 
 def group_drift(
@@ -130,11 +137,11 @@ def group_drift(
     bootstrap = Bootstrap(grouping.codes[known], chosen, resamples=resamples, seed=seed)
     for measure, limits in (("drift", (0, 2)), ("overlap", (0, 1))):
         values = drift[measure].to_numpy(float)[known]
-        columns |= _means(measure, values, membership, bootstrap, limits, level)
+        columns |= mean_with_interval(measure, values, membership, bootstrap, limits, level)
     return pd.DataFrame(columns)
 
 
-def _means(
+def mean_with_interval(
     measure: str,
     values: np.ndarray,
     membership: np.ndarray,
@@ -142,6 +149,10 @@ def _means(
     limits: tuple[float, float],
     level: float,
 ) -> dict[str, np.ndarray]:
+    """Mean per group and the wider of its bootstrap and Student intervals, inside `limits`.
+
+    Shapes: values (N,), membership (N, G) -> measure, measure_low and measure_high, each (G,).
+    """
     groups = membership.shape[1]
     mean = np.full(groups, np.nan)
     low, high = mean.copy(), mean.copy()

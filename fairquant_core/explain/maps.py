@@ -12,6 +12,7 @@ import pandas as pd
 
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.drift import group_drift
+from fairquant_core.explain.lesion import LesionShares, group_shares
 from fairquant_core.files import atomic_path
 
 UNREADABLE = "the saliency maps in {path} cannot be read ({reason}): draw them again"
@@ -20,6 +21,8 @@ TOO_FEW = "the maps are {names}; give the reference and at least one other class
 _IMAGE_FIELDS = ("ids", "targets")
 _MODEL_FIELDS = ("pictures", "completeness", "score_change")
 _CHANGE_FIELDS = ("drift", "overlap")
+_LESION = "lesion_"
+_LESION_FIELDS = ("covers", "area", "inside")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class ComparedMaps:
     drift, overlap:
         Of every other model against the reference, from the maps at their full size; NaN where not
         estimable. Shapes: (M - 1, N).
+    lesion:
+        How much of every map lies on the lesion; None if no image has a mask.
     """
 
     method: str
@@ -52,6 +57,7 @@ class ComparedMaps:
     score_change: np.ndarray
     drift: np.ndarray
     overlap: np.ndarray
+    lesion: LesionShares | None = None
 
     def __post_init__(self) -> None:
         if len(self.models) < 2 or len(set(self.models)) < len(self.models):
@@ -60,8 +66,12 @@ class ComparedMaps:
         wanted: dict[str, tuple[int, ...]] = {name: (images,) for name in _IMAGE_FIELDS}
         wanted |= {name: (models, images) for name in _MODEL_FIELDS}
         wanted |= {name: (models - 1, images) for name in _CHANGE_FIELDS}
+        arrays = {name: getattr(self, name) for name in wanted}
+        if self.lesion is not None:
+            arrays |= vars(self.lesion)
+            wanted |= {"covers": (images,), "area": (images,), "inside": (models, images)}
         for name, shape in wanted.items():
-            found = np.shape(getattr(self, name))
+            found = np.shape(arrays[name])
             if found[: len(shape)] != shape:
                 raise EvaluationError(f"saliency maps: {name} has the shape {found}, not {shape}")
 
@@ -71,8 +81,11 @@ class ComparedMaps:
         Returns
         -------
         pandas.DataFrame
-            Columns model, id, drift, overlap, estimable; images in the order of `ids`.
+            Columns model, id, drift, overlap, estimable, lesion_before, lesion_after (share of the
+            reference's and of the model's map on the lesion); images in the order of `ids`.
         """
+        nothing = np.full((len(self.models), len(self.ids)), np.nan)
+        inside = nothing if self.lesion is None else self.lesion.inside
         parts = [
             pd.DataFrame(
                 {
@@ -81,6 +94,8 @@ class ComparedMaps:
                     "drift": self.drift[place],
                     "overlap": self.overlap[place],
                     "estimable": np.isfinite(self.drift[place]),
+                    "lesion_before": inside[0],
+                    "lesion_after": inside[1 + place],
                 }
             )
             for place, model in enumerate(self.models[1:])
@@ -105,20 +120,25 @@ class ComparedMaps:
         Returns
         -------
         pandas.DataFrame
-            Column model, and the columns of `drift.group_drift`.
+            Column model, and the columns of `drift.group_drift`; with masks also those of
+            `lesion.group_shares`.
         """
         sampled = np.asarray(sampled, dtype=bool)
         groups = groups.reset_index(drop=True)[sampled].reset_index(drop=True)
+        clusters = None if clusters is None else np.asarray(clusters)[sampled]
         changes = self.changes()
         parts = []
-        for model in self.models[1:]:
+        for place, model in enumerate(self.models[1:], start=1):
             drift = changes[changes["model"] == model].reset_index(drop=True)[sampled]
-            table = group_drift(
-                drift.reset_index(drop=True),
-                groups,
-                clusters=None if clusters is None else np.asarray(clusters)[sampled],
-                order=order,
-            )
+            drift = drift.reset_index(drop=True)
+            table = group_drift(drift, groups, clusters=clusters, order=order)
+            if self.lesion is not None:
+                inside = self.lesion.inside[:, sampled]
+                area = self.lesion.area[sampled]
+                shares = group_shares(
+                    area, inside[0], inside[place], groups, clusters=clusters, order=order
+                )
+                table = table.merge(shares, on="group")
             table.insert(0, "model", model)
             parts.append(table)
         return pd.concat(parts, ignore_index=True)
@@ -126,6 +146,8 @@ class ComparedMaps:
     def save(self, path: Path) -> None:
         """Write everything into one file."""
         arrays = {name: getattr(self, name) for name in _arrays()}
+        if self.lesion is not None:
+            arrays |= {_LESION + name: getattr(self.lesion, name) for name in _LESION_FIELDS}
         with atomic_path(path) as part, part.open("wb") as target:
             np.savez_compressed(
                 target, method=np.array(self.method), models=np.array(self.models), **arrays
@@ -133,7 +155,7 @@ class ComparedMaps:
 
     @classmethod
     def load(cls, path: Path) -> ComparedMaps:
-        """Inverse of `save`.
+        """Inverse of `save`; files of versions that knew no masks have none.
 
         Raises
         ------
@@ -144,7 +166,10 @@ class ComparedMaps:
             with np.load(path, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in _arrays()}
                 method, models = str(content["method"]), content["models"].astype(str).tolist()
-            return cls(method=method, models=tuple(models), **arrays)
+                lesion = None
+                if _LESION + _LESION_FIELDS[0] in content:
+                    lesion = LesionShares(**{key: content[_LESION + key] for key in _LESION_FIELDS})
+            return cls(method=method, models=tuple(models), lesion=lesion, **arrays)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise EvaluationError(UNREADABLE.format(path=path, reason=error)) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.drift import image_drift, pooled
+from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
 from fairquant_core.explain.maps import TOO_FEW, ComparedMaps
 from fairquant_core.explain.saliency import Attribution, SaliencySettings, attribute
 from fairquant_core.models.zoo import Classifier
@@ -33,6 +34,7 @@ def compare_maps(
     targets: np.ndarray,
     method: str = "integrated_gradients",
     *,
+    covers: Sequence[np.ndarray | None] | None = None,
     work: Path | None = None,
     settings: SaliencySettings | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -46,6 +48,9 @@ def compare_maps(
         Name -> classifier, the reference first. All must see the same pixels and classes.
     targets:
         Class (number) whose score is explained, the same for every classifier.
+    covers:
+        Share of every pixel that lies on the lesion, one (S, S) per image and None for an image
+        without a mask; None if there are no masks at all.
     work:
         Folder for finished steps; a second call with the same arguments goes on from them.
     progress, cancel:
@@ -63,6 +68,8 @@ def compare_maps(
     _check(classifiers)
     if not len(ids):
         raise EvaluationError(NO_IMAGES)
+    if covers is not None and len(covers) != len(ids):
+        raise EvaluationError(f"{len(ids)} images need as many masks or None, not {len(covers)}")
     if not len(ids) == len(images) == len(targets):
         raise EvaluationError(
             f"saliency maps need one image and one class per id, not {len(images)} images and "
@@ -79,6 +86,8 @@ def compare_maps(
             tuple(classifiers),
             np.asarray(ids[start:stop], dtype=str),
             np.asarray(targets[start:stop]),
+            None if covers is None else covers[start:stop],
+            images.shape[1],
         )
         found = wanted.finished(part)
         if found is None:
@@ -135,6 +144,8 @@ class _Step:
     models: tuple[str, ...]
     ids: np.ndarray
     targets: np.ndarray
+    covers: Sequence[np.ndarray | None] | None
+    size: int
 
     def finished(self, part: Path | None) -> ComparedMaps | None:
         """This step as an earlier attempt left it; None if it is not there, damaged or another."""
@@ -148,8 +159,24 @@ class _Step:
             (found.method, found.models) == (self.method, self.models)
             and found.ids.tolist() == self.ids.tolist()
             and found.targets.tolist() == self.targets.tolist()
+            and (found.lesion is None) == (self.covers is None)
         )
+        if same and found.lesion is not None:
+            # A mask may have been put right since.
+            same = np.array_equal(found.lesion.covers, self._small_covers(), equal_nan=True)
         return found if same else None
+
+    def _small_covers(self) -> np.ndarray:
+        """The masks at the size of the kept pictures. Shapes: (N, P, P)."""
+        unknown = np.full((self.size, self.size), np.nan)
+        whole = [unknown if cover is None else cover for cover in self.covers or ()]
+        return pooled(np.stack(whole), PICTURE_SIDE).astype(np.float32)
+
+    def _lesion(self, found: Mapping[str, Attribution]) -> LesionShares | None:
+        if self.covers is None:
+            return None
+        inside = [share_inside(found[name].maps, self.covers) for name in self.models]
+        return LesionShares(self._small_covers(), lesion_area(self.covers), np.stack(inside))
 
     def compared(self, found: Mapping[str, Attribution]) -> ComparedMaps:
         """Figures from the maps at full size, and pictures of them."""
@@ -172,6 +199,7 @@ class _Step:
             score_change=figures("score_change"),
             drift=np.stack([table["drift"].to_numpy() for table in changes]),
             overlap=np.stack([table["overlap"].to_numpy() for table in changes]),
+            lesion=self._lesion(found),
         )
 
 
@@ -179,6 +207,14 @@ def _joined(steps: Sequence[ComparedMaps]) -> ComparedMaps:
     def along(name: str, axis: int) -> np.ndarray:
         return np.concatenate([getattr(step, name) for step in steps], axis=axis)
 
+    found = [step.lesion for step in steps if step.lesion is not None]
+    lesion = None
+    if found:
+        lesion = LesionShares(
+            np.concatenate([one.covers for one in found]),
+            np.concatenate([one.area for one in found]),
+            np.concatenate([one.inside for one in found], axis=1),
+        )
     return ComparedMaps(
         method=steps[0].method,
         models=steps[0].models,
@@ -189,4 +225,5 @@ def _joined(steps: Sequence[ComparedMaps]) -> ComparedMaps:
         score_change=along("score_change", 1),
         drift=along("drift", 1),
         overlap=along("overlap", 1),
+        lesion=lesion,
     )

@@ -76,6 +76,7 @@ class FakeServices:
     measured: bool = True
     sensitivity_state: JobView | None = field(default_factory=job_view)
     saliency_drawn: bool = True
+    saliency_masks_changed: bool = False
     saliency_state: JobView | None = field(
         default_factory=lambda: job_view(JobKind.SALIENCY, run_id="run-1")
     )
@@ -389,6 +390,9 @@ class FakeServices:
 
     def saliency_job(self, run_id: str, choice: SaliencyChoice) -> JobView | None:
         return self.saliency_state
+
+    def saliency_outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
+        return self.saliency_masks_changed
 
     def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         if not self.saliency_drawn:
