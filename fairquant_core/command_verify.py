@@ -34,7 +34,7 @@ QUESTIONS = {
     "Signing key": "did somebody sign whom you trust?",
     "Decision log": "is it complete and unchanged?",
     "Approval": "did somebody approve exactly this?",
-    "Audit figures": "do they follow from the predictions?",
+    "Audit figures": "do they, and the verdicts, follow from the predictions?",
     "ONNX files": "do they hold the classifier that was audited?",
     "Predictions": "does it still give the audited answers on the images?",
 }

@@ -68,7 +68,7 @@ def decision_form(run: RunView, review: ReviewView) -> None:
     if not review.allowed:
         st.caption("No decision is possible in this state.")
         return
-    if review.why_no_approval and DecisionKind.REJECT in review.allowed:
+    if review.why_no_approval:
         st.info(escaped(review.why_no_approval), icon=":material/fact_check:")
     # A new decision starts with empty fields: their keys count the decisions so far.
     count = len(review.decisions)

@@ -12,6 +12,7 @@ from dashboard.backend.saliency_views import SaliencyChoice
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState, NewCase
 from fairquant_core.audit.criteria import Limits
+from fairquant_core.export.verification import verify
 from tests.dashboard.backend.made_results import approve, finish_report, write_cohort
 
 torch = pytest.importorskip("torch")
@@ -95,7 +96,9 @@ def _journey(services: Services, tmp_path: Path) -> None:
 
     approve(services, run_id, "Test.")
     finish_report(services, run_id, tmp_path)
-    assert services.export(run_id).is_file()
+    found = verify(services.export(run_id))
+    assert [check.sentence for check in found.failed] == []
+    assert "Every verdict was judged again" in found.check("Audit figures").sentence
 
 
 def _export(services: Services, run_id: str) -> None:
