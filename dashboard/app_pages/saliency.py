@@ -10,12 +10,13 @@ from dashboard.components import (
     live,
     page,
     saliency_gallery,
+    saliency_lesion,
     saliency_sections,
     state,
     tables,
 )
 from dashboard.components.charts.saliency import DRIFT, OVERLAP
-from dashboard.components.sentences import COMPLETENESS_NOTE, saliency_sentence
+from dashboard.components.sentences import COMPLETENESS_NOTE
 
 QUESTION = "Does it still look at the lesion?"
 SHORT, FULL = "In short", "In full"
@@ -39,8 +40,8 @@ if view is None:
     page.end()
 
 live.seen(job)
-own = saliency_sections.of_candidate(view, view.candidates[0])
-page.opening(QUESTION, saliency_sentence(own))
+page.opening(QUESTION, saliency_lesion.answer(view))
+saliency_lesion.redraw(run, choice, view)
 picture_slot = st.container()
 with st.container(border=True):
     saliency_sections.choice_controls(case, run, choice, methods)
@@ -49,6 +50,7 @@ with picture_slot:
     saliency_gallery.pictures(case, run, view, shelf)
 st.caption(COMPLETENESS_NOTE)
 
+saliency_lesion.section(case, view)
 st.subheader("How far the gaze moved, per group", anchor=False)
 saliency_sections.groups_chart(case, view, OVERLAP)
 reading = choices.segmented(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from dashboard.backend.saliency_views import SaliencyView
 from dashboard.backend.views import CaseView, NoteView, RunView
-from dashboard.components import data, state
+from dashboard.components import data, saliency_lesion, state
+from dashboard.components.charts import lesion as outlines
 from dashboard.components.charts import saliency as charts
 from dashboard.components.data import FULL_PRECISION
 from dashboard.components.glossary import tip
@@ -32,6 +33,7 @@ AUTHOR = "note_author"
 BADGES = {"lost": ":red-badge[lost]", "gained": ":green-badge[gained]"}
 NO_MAP = "Not estimable: this map is constant or not a number."
 ONE_SCALE = "All maps of a photograph share one colour scale: a paler map is a weaker one."
+OUTLINED = "White and dark line: the border of the lesion, from the mask that the cohort brings."
 OWN_SCALES = "Every map has its own colour scale: only places can be compared, not strengths."
 SCALE_NOTE = (
     "Yellow matters most, blue least. {scale} They are smoothed for the eye; the figures are computed "
@@ -50,6 +52,7 @@ class Shelf:
     rows: pd.DataFrame
     strength: float
     shared: bool
+    outline: bool = False
 
 
 def controls(view: SaliencyView) -> Shelf:
@@ -64,6 +67,9 @@ def controls(view: SaliencyView) -> Shelf:
                 "Flips first", value=True, key="saliency_flips", help=tip("flip")
             )
             shared = st.toggle("One colour scale", value=True, key="saliency_shared", help=SHARED)
+            outline = view.covers is not None and st.toggle(
+                "Outline of the lesion", value=True, key="saliency_outline", help=OUTLINED
+            )
         strength = st.slider(
             "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=170
         )
@@ -71,7 +77,7 @@ def controls(view: SaliencyView) -> Shelf:
         pages = max(1, math.ceil(len(rows) / PER_PAGE))
         number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
     first = PER_PAGE * (min(int(number or 1), pages) - 1)
-    return Shelf(rows.iloc[first : first + PER_PAGE], strength, shared)
+    return Shelf(rows.iloc[first : first + PER_PAGE], strength, shared, outline)
 
 
 def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.DataFrame:
@@ -115,7 +121,7 @@ def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> 
         if found:
             drawn.append((found, _words(view, row)))
         with columns[-1]:
-            _facts(row)
+            _facts(view, row)
             _notes(run, str(row["id"]), notes.get(str(row["id"]), []))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("least", width="content")
@@ -125,7 +131,8 @@ def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> 
         st.caption("most", width="content")
         if drawn:
             _download(drawn, titles)
-    st.caption(SCALE_NOTE.format(scale=ONE_SCALE if shelf.shared else OWN_SCALES))
+    note = SCALE_NOTE.format(scale=ONE_SCALE if shelf.shared else OWN_SCALES)
+    st.caption(f"{note} {OUTLINED}" if shelf.outline else note)
 
 
 def _row(
@@ -137,10 +144,17 @@ def _row(
 ) -> list[Image.Image]:
     """Photograph and maps of one row with their figures; returns the pictures that were drawn."""
     subject = f"{row['label']}, {row['group']}"
+    border = saliency_lesion.outline(view, row) if shelf.outline else None
+    fact = saliency_lesion.fact(view, row)
+    about = f"Photograph: {subject}{'; ' + fact if fact else ''}{', outlined' if border is not None else ''}"
+
+    def with_border(picture: Image.Image) -> Image.Image:
+        return picture if border is None else outlines.outlined(picture, border)
+
     try:
         loaded = data.photograph(case, row["id"], 2 * SIDE)
         photograph = charts.framed_square(loaded, SIDE, view.crop)
-        columns[0].image(photograph, width="stretch", alt=f"Photograph: {subject}")
+        columns[0].image(with_border(photograph), width="stretch", alt=about)
     except FairQuantError as error:
         photograph = charts.no_photograph(SIDE)
         columns[0].error(escaped(str(error)))
@@ -150,24 +164,26 @@ def _row(
     names = (FULL_PRECISION, *view.candidates)
     maps = [charts.smoothed(values) for values in view.pictures[:, int(row["place"])]]
     together = charts.shared_scale(maps)
-    drawn = [photograph]
+    drawn = [with_border(photograph)]
     for model, (name, values) in enumerate(zip(names, maps, strict=True)):
         with columns[1 + model]:
+            share = saliency_lesion.share(view, row, model)
+            looks = f"Where {name} looks: {subject}{'; ' + share if share else ''}"
             scale = together if shelf.shared else charts.shared_scale([values])
             if scale is not None and np.isfinite(values).all() and np.ptp(values) > 0:
-                picture = charts.overlay(photograph, values, scale, shelf.strength)
-                st.image(picture, width="stretch", alt=f"Where {name} looks: {subject}")
+                picture = with_border(charts.overlay(photograph, values, scale, shelf.strength))
+                st.image(picture, width="stretch", alt=looks)
             else:
-                picture = photograph.convert("L").convert("RGB")
+                picture = with_border(photograph.convert("L").convert("RGB"))
                 st.image(picture, width="stretch", alt=f"{NO_MAP} {name}: {subject}")
                 st.caption(NO_MAP)
-            _figures(view, row, model)
+            _figures(view, row, model, share)
         drawn.append(picture)
     return drawn
 
 
-def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
-    """Below a map: the decision, how far the gaze moved, whether the map adds up."""
+def _figures(view: SaliencyView, row: pd.Series, model: int, share: str) -> None:
+    """Below a map: the decision, how far the gaze moved, its share on the lesion, whether it adds up."""
     lines = []
     if model == 0:
         lines.append(f"full precision decided: {escaped(str(row['before']))}")
@@ -180,6 +196,8 @@ def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
         lines.append(
             f"overlap {percent(change['overlap'])} · drift {charts.DRIFT.words(change['drift'])}"
         )
+    if share:
+        lines.append(share)
     place = int(row["place"])
     delta, score = view.completeness[model, place], view.score_change[model, place]
     if known(delta):
@@ -188,11 +206,12 @@ def _figures(view: SaliencyView, row: pd.Series, model: int) -> None:
     st.markdown(f":small[{text}]")
 
 
-def _facts(row: pd.Series) -> None:
-    """What the photograph shows, and whose score is explained."""
+def _facts(view: SaliencyView, row: pd.Series) -> None:
+    """What the photograph shows, how much of it is lesion, and whose score is explained."""
     drawn = "drawn at random" if row["sampled"] else "shown because it flipped"
     st.markdown(f"**{escaped(str(row['label']))}**  \n{escaped(str(row['group']))}")
-    st.caption(f"{escaped(str(row['id']))}, {drawn}  \nscore of: {escaped(str(row['target']))}")
+    lines = [f"{row['id']}, {drawn}", f"score of: {row['target']}", saliency_lesion.fact(view, row)]
+    st.caption("  \n".join(escaped(line) for line in lines if line))
 
 
 def _notes(run: RunView, image_id: str, notes: list[NoteView]) -> None:
@@ -231,10 +250,18 @@ def _words(view: SaliencyView, row: pd.Series) -> str:
     changes = view.changes[view.changes["id"] == row["id"]]
     parts = [
         f"{'' if len(changes) == 1 else change['candidate'] + ': '}was {row['before']}, now "
-        f"{change['after']}, overlap {percent(change['overlap'])}"
+        f"{change['after']}, overlap {percent(change['overlap'])}{_on_lesion(change)}"
         for _, change in changes.iterrows()
     ]
     return f"{row['id']} · {row['label']} · {row['group']} · {' · '.join(parts)}"
+
+
+def _on_lesion(change: pd.Series) -> str:
+    if not known(change["lesion_after"]):
+        return ""
+    return (
+        f", on the lesion {percent(change['lesion_after'])}, was {percent(change['lesion_before'])}"
+    )
 
 
 def _download(drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...]) -> None:

@@ -48,6 +48,9 @@ IMAGE_COLUMNS = {
     "flip": st.column_config.TextColumn("Flip", help=tip("flip")),
     "overlap": tables.share("Overlap", tip("overlap")),
     "drift": tables.number("Drift", 2, tip("drift")),
+    "lesion_area": tables.share("Lesion in the picture"),
+    "lesion_before": tables.share("On the lesion, full precision"),
+    "lesion_after": tables.share("On the lesion, candidate"),
     "before": "Full precision decided",
     "after": "Candidate decided",
     "target": st.column_config.TextColumn("Score of", help="The class that is explained."),
@@ -57,7 +60,10 @@ IMAGE_COLUMNS = {
     "change_after": tables.number("Score change, candidate", 2),
     "sampled": st.column_config.CheckboxColumn("Drawn at random"),
     "problem": "Why it has no maps",
+    "mask_problem": "Why its mask cannot be used",
 }
+LESION_SHARES = ("lesion_area", "lesion_before", "lesion_after")
+LESION = (*LESION_SHARES, "mask_problem")
 SHARES = ("overlap", "overlap_low", "overlap_high")
 
 
@@ -145,9 +151,9 @@ def choice_controls(
             )
 
 
-def start(run: RunView, choice: SaliencyChoice) -> None:
+def start(run: RunView, choice: SaliencyChoice, label: str = "Draw the maps") -> None:
     """Start drawing the maps."""
-    if st.button("Draw the maps", type="primary", icon=":material/visibility:"):
+    if st.button(label, type="primary", icon=":material/visibility:"):
         try:
             state.services().request_saliency(run.id, choice)
         except FairQuantError as error:
@@ -231,8 +237,9 @@ def image_table(view: SaliencyView) -> None:
         if np.isfinite(values).any():
             frame[f"{name}_before"] = _at(values, np.zeros(len(frame), int), places)
             frame[f"{name}_after"] = _at(values, rows, places)
-    frame = tables.in_percent(frame, ["overlap"])
-    shown = [name for name in IMAGE_COLUMNS if name in frame]
+    frame = tables.in_percent(frame, ["overlap", *LESION_SHARES])
+    masked = view.covers is not None
+    shown = [name for name in IMAGE_COLUMNS if name in frame and (masked or name not in LESION)]
     tables.table(frame[shown], "Saliency per photograph", "saliency_images", IMAGE_COLUMNS)
 
 

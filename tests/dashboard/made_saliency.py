@@ -9,6 +9,7 @@ import pandas as pd
 
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from fairquant_core.explain.drift import image_drift
+from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
 from fairquant_core.explain.maps import ComparedMaps
 from tests.dashboard.made_data import CLASSES, GROUPS
 
@@ -18,9 +19,15 @@ PER_GROUP = 4
 
 
 def made_saliency(
-    cohort_rows: pd.DataFrame, choice: SaliencyChoice, titles: Sequence[str] = ("Candidate",)
+    cohort_rows: pd.DataFrame,
+    choice: SaliencyChoice,
+    titles: Sequence[str] = ("Candidate",),
+    masks: bool = False,
 ) -> SaliencyView:
-    """Maps of four images per group; every further candidate moves a little further."""
+    """Maps of four images per group; every further candidate moves a little further.
+
+    With `masks` the lesion is a disc in the middle; the first image has no mask.
+    """
     random = np.random.default_rng(4)
     rows = cohort_rows[cohort_rows["split"] == "audit"].groupby("group").head(PER_GROUP)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
@@ -30,6 +37,13 @@ def made_saliency(
         spots = [np.exp(-5 * ((x - shift) ** 2 + y**2)) for shift in shifts]
         maps.append(np.array(spots) + random.normal(0, 0.05, (len(rows), SIDE, SIDE)))
     changes = [image_drift(maps[0], after) for after in maps[1:]]
+    disc = (x**2 + y**2 < 0.25).astype(float)
+    covers = [None, *[disc] * (len(rows) - 1)]
+    lesion = LesionShares(
+        np.stack([np.full_like(disc, np.nan) if one is None else one for one in covers]),
+        lesion_area(covers),
+        np.stack([share_inside(one, covers) for one in maps]),
+    )
     complete = choice.method == "integrated_gradients"
     sums = np.full((len(maps), len(rows)), 0.02 if complete else np.nan)
     compared = ComparedMaps(
@@ -42,6 +56,7 @@ def made_saliency(
         score_change=100 * sums,
         drift=np.stack([table["drift"].to_numpy() for table in changes]),
         overlap=np.stack([table["overlap"].to_numpy() for table in changes]),
+        lesion=lesion if masks else None,
     )
     return as_view(compared, rows.reset_index(drop=True), choice)
 
@@ -60,6 +75,8 @@ def as_view(compared: ComparedMaps, rows: pd.DataFrame, choice: SaliencyChoice) 
             "sampled": True,
             "problem": "",
             "place": np.arange(len(rows)),
+            "lesion_area": np.nan if compared.lesion is None else compared.lesion.area,
+            "mask_problem": "",
         }
     )
     changes = compared.changes().rename(columns={"model": "candidate"})
@@ -75,4 +92,5 @@ def as_view(compared: ComparedMaps, rows: pd.DataFrame, choice: SaliencyChoice) 
         completeness=compared.completeness,
         score_change=compared.score_change,
         by_group=by_group.rename(columns={"model": "candidate"}).assign(flips=3, flips_shown=1),
+        covers=None if compared.lesion is None else compared.lesion.covers,
     )

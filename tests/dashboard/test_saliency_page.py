@@ -229,3 +229,87 @@ def test_maps_that_show_nothing_are_not_estimable(
     assert answer(app).startswith("No drift can be estimated")
     assert "Not estimable: this map is constant" in captions(app)
     assert "overlap not estimable" in " ".join(text.value for text in app.markdown)
+
+
+@pytest.fixture
+def marked(services: FakeServices) -> FakeServices:
+    """Maps with masks of the lesions; the first photograph has none."""
+    services.saliency_view = made_saliency(
+        services.frame, SaliencyChoice(), ["Candidate"], masks=True
+    )
+    return services
+
+
+def test_with_masks_the_page_answers_about_the_lesion(
+    open_page: Open, marked: FakeServices
+) -> None:
+    app = open_page("saliency")
+
+    assert clean(app)
+    assert "of the attention lies on the lesion" in answer(app)
+    assert len(app.get("plotly_chart")) == 2
+    alts = alt_texts(app)
+    assert any("; the lesion fills 19 % of the picture, outlined" in alt for alt in alts)
+    assert any(alt.startswith("Where Candidate looks") and "; on the lesion" in alt for alt in alts)
+    assert "rest on 11 of 12 photographs" in captions(app)
+
+
+def test_the_outline_can_be_switched_off(open_page: Open, marked: FakeServices) -> None:
+    app = open_page("saliency")
+    app.toggle(key="saliency_outline").set_value(False).run()
+
+    assert clean(app)
+    assert not any("outlined" in alt for alt in alt_texts(app))
+    assert "border of the lesion" not in captions(app)
+
+
+def test_without_masks_there_is_nothing_about_the_lesion(open_page: Open) -> None:
+    app = open_page("saliency")
+
+    assert "saliency_outline" not in {toggle.key for toggle in app.toggle}
+    assert not any("lesion" in heading.value for heading in app.subheader)
+    assert not app.info
+
+
+def test_tables_hold_the_shares_on_the_lesion(open_page: Open, marked: FakeServices) -> None:
+    app = open_page("saliency")
+    for key in ("saliency_lesion_twin", "saliency_images"):
+        app.session_state[key] = True
+    app.session_state["saliency_reading"] = "In full"
+    app.run()
+
+    assert clean(app)
+    groups = next(table.value for table in app.dataframe if "lesion_change" in table.value)
+    wanted = 100 * marked.saliency_view.by_group["lesion_change"]  # type: ignore[union-attr]
+    assert groups["lesion_change"].tolist() == pytest.approx(wanted.tolist())
+    images = next(table.value for table in app.dataframe if "problem" in table.value)
+    assert {"lesion_area", "lesion_before", "lesion_after", "mask_problem"} <= set(images)
+
+
+def test_a_mask_that_cannot_be_used_is_told_beside_its_photograph(
+    open_page: Open, marked: FakeServices
+) -> None:
+    view = marked.saliency_view
+    assert view is not None
+    problems = ["image file m.png not found", *[""] * (len(view.frame) - 1)]
+    marked.saliency_view = replace(view, frame=view.frame.assign(mask_problem=problems))
+    app = open_page("saliency")
+
+    assert clean(app)
+    assert "on the lesion: not estimable, image file m.png not found" in shown(captions(app))
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_new_masks_are_offered_to_be_used(
+    with_masks: bool, open_page: Open, services: FakeServices
+) -> None:
+    services.saliency_masks_changed = True
+    services.saliency_view = made_saliency(
+        services.frame, SaliencyChoice(), ["Candidate"], masks=with_masks
+    )
+    app = open_page("saliency")
+    words = "have changed" if with_masks else "drawn without them"
+    assert words in app.info[0].value
+    press(app, "Draw the maps again")
+
+    assert services.calls == [("request_saliency", ("run-1", SaliencyChoice()))]

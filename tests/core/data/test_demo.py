@@ -16,6 +16,7 @@ from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.demo_lesion import CLASSES, MALIGNANT, MELANOMA, NAEVUS, draw_traits
 from fairquant_core.data.demo_photo import Photograph, photograph
 from fairquant_core.data.demo_skin import colour, luminance
+from fairquant_core.data.masks import mask_files
 from fairquant_core.errors import CohortError
 
 SHIPPED = Path(__file__).parents[3] / "assets" / "demo"
@@ -160,6 +161,26 @@ def test_every_class_shows_a_lesion_and_leaves_skin_around_it(label: str) -> Non
         assert 0.004 < cover.mean() < 0.85
 
 
+def test_the_mask_is_where_the_lesion_changes_the_skin() -> None:
+    """Independent of how the lesion is drawn: the colour changes inside the mask and hardly outside."""
+    for number in range(4):
+        shot = same_lesion_on(2, MELANOMA, number)
+        far = shot.cover < 1e-3
+        skin = luminance(shot.reflectance[far])
+        assert luminance(shot.reflectance[shot.mask]).mean() < 0.8 * skin.mean()
+        assert not (shot.mask & far).any()
+
+
+def test_written_masks_are_of_the_wanted_splits_with_one_bit_per_pixel(tmp_path: Path) -> None:
+    sizes = {"train": 6, "validation": 6, "audit": 6}
+    written = demo.write_masks(tmp_path, seed=5, sizes=sizes)
+    audit = [p for p in demo.plan_cohort(5, sizes) if p.row["split"] == "audit"]
+    assert [path.stem for path in written] == [picture.row["id"] for picture in audit]
+    with Image.open(written[0]) as image:
+        assert image.mode == "1"
+        assert np.array_equal(np.asarray(image), demo.render_row(audit[0]).mask)
+
+
 def test_an_unknown_skin_type_is_refused() -> None:
     with pytest.raises(CohortError, match="type 7 does not exist: use 1 to 6"):
         demo.draw_skin(7, 50, generator(0))
@@ -217,6 +238,18 @@ class TestShipped:
             drawn = demo.render_row(picture).pixels.astype(float)
             # JPEG moves single pixels; the picture as a whole must be the same.
             assert np.abs(shipped - drawn).mean() < 6
+
+    def test_the_shipped_masks_are_those_of_the_audit_pictures(self) -> None:
+        about = json.loads((SHIPPED / "cohort.json").read_text(encoding="utf-8"))
+        audit = [p for p in demo.plan_cohort(about["seed"]) if p.row["split"] == "audit"]
+        cohort = read_cohort(SHIPPED)
+        known = mask_files(cohort)
+        assert list(known) == [picture.row["id"] for picture in audit]
+        for picture in audit[::150]:
+            with Image.open(SHIPPED / known[str(picture.row["id"])]) as image:
+                shipped = np.asarray(image)
+            # Another processor may round a pixel of the border the other way.
+            assert (shipped != demo.render_row(picture).mask).mean() < 0.001
 
     def test_fingerprints_and_files_are_those_of_the_provenance(self) -> None:
         told = json.loads((SHIPPED / "provenance.json").read_text(encoding="utf-8"))

@@ -64,6 +64,97 @@ def test_figures_are_those_of_the_single_maps(
     assert compared.targets.tolist() == TARGETS.tolist()
 
 
+@pytest.fixture(scope="module")
+def covers() -> list[np.ndarray | None]:
+    """The upper half of every picture is lesion; the second image has no mask."""
+    half = np.zeros((SIZE, SIZE), np.float32)
+    half[: SIZE // 2] = 1
+    return [None if place == 1 else half for place in range(IMAGES)]
+
+
+@pytest.fixture(scope="module")
+def marked(
+    classifiers: dict[str, Classifier], images: np.ndarray, covers: list[np.ndarray | None]
+) -> ComparedMaps:
+    return compare_maps(classifiers, IDS, images, TARGETS, covers=covers, settings=QUICK)
+
+
+def test_shares_on_the_lesion_are_those_of_the_full_maps(
+    marked: ComparedMaps, classifiers: dict[str, Classifier], images: np.ndarray
+) -> None:
+    assert marked.lesion is not None
+    for place, name in enumerate(("full precision", "rounded")):
+        maps = attribute(classifiers[name], images, TARGETS, settings=QUICK, batch_size=STEP).maps
+        size = np.abs(maps.astype(float))
+        wanted = size[:, : SIZE // 2].sum(axis=(1, 2)) / size.sum(axis=(1, 2))
+        wanted[1] = np.nan
+        assert marked.lesion.inside[place] == pytest.approx(wanted, abs=1e-5, nan_ok=True)
+    assert np.isnan(marked.lesion.inside[2]).all(), "a map without any gradient looks nowhere"
+    assert marked.lesion.area[0] == 0.5
+    assert np.isnan(marked.lesion.covers[1]).all()
+
+
+def test_masks_change_nothing_else(marked: ComparedMaps, compared: ComparedMaps) -> None:
+    np.testing.assert_array_equal(marked.pictures, compared.pictures)
+    np.testing.assert_array_equal(marked.drift, compared.drift)
+    assert compared.lesion is None
+    assert compared.changes()["lesion_after"].isna().all()
+
+
+def test_groups_get_the_shares_of_their_sample(marked: ComparedMaps) -> None:
+    groups = pd.Series(["light", "dark"] * (IMAGES // 2))
+    sampled = np.arange(IMAGES) < 4
+    rows = marked.by_group(groups, sampled).set_index(["model", "group"])
+    assert rows.loc["rounded", "lesion_n"].to_dict() == {"dark": 1, "light": 2}
+    inside = marked.lesion.inside[:, [0, 2]].mean(axis=1)  # type: ignore[union-attr]
+    row = rows.loc[("rounded", "light")]
+    assert row["lesion_before"] == pytest.approx(inside[0])
+    assert row["lesion_change"] == pytest.approx(inside[1] - inside[0])
+    assert rows.loc["zeroed", "lesion_n"].tolist() == [0, 0]
+
+
+def test_masks_are_kept_and_files_without_any_still_open(
+    marked: ComparedMaps, compared: ComparedMaps, tmp_path: Path
+) -> None:
+    marked.save(tmp_path / "marked.npz")
+    again = ComparedMaps.load(tmp_path / "marked.npz").lesion
+    assert again is not None and marked.lesion is not None
+    for name in ("covers", "area", "inside"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(marked.lesion, name))
+    compared.save(tmp_path / "older.npz")
+    with np.load(tmp_path / "older.npz") as content:
+        assert not [name for name in content if name.startswith("lesion")]
+    assert ComparedMaps.load(tmp_path / "older.npz").lesion is None
+
+
+def test_a_step_with_another_mask_is_drawn_again(
+    classifiers: dict[str, Classifier],
+    images: np.ndarray,
+    covers: list[np.ndarray | None],
+    tmp_path: Path,
+) -> None:
+    compare_maps(classifiers, IDS, images, TARGETS, work=tmp_path, settings=QUICK)
+    arguments = (classifiers, IDS, images, TARGETS)
+    first = compare_maps(*arguments, covers=covers, work=tmp_path, settings=QUICK)
+    turned = [None if cover is None else cover[::-1] for cover in covers]
+    found = compare_maps(*arguments, covers=turned, work=tmp_path, settings=QUICK)
+    assert first.lesion is not None and found.lesion is not None
+    assert found.lesion.inside[:2] == pytest.approx(
+        1 - first.lesion.inside[:2], abs=1e-5, nan_ok=True
+    )
+
+
+def test_no_usable_mask_is_a_cohort_with_masks_all_the_same(
+    classifiers: dict[str, Classifier], images: np.ndarray
+) -> None:
+    found = compare_maps(
+        classifiers, IDS, images, TARGETS, "grad_cam", covers=[None] * IMAGES, settings=QUICK
+    )
+    assert found.lesion is not None
+    assert np.isnan(found.lesion.inside).all()
+    assert found.lesion.covers.shape == found.pictures.shape[1:]
+
+
 def test_a_candidate_without_any_gradient_is_not_estimable(compared: ComparedMaps) -> None:
     table = compared.changes()
     assert not table.loc[table["model"] == "zeroed", "estimable"].any()
@@ -165,5 +256,7 @@ def test_bad_requests(classifiers: dict[str, Classifier], images: np.ndarray) ->
         compare_maps(classifiers, [], images[:0], TARGETS[:0])
     with pytest.raises(EvaluationError, match="one image and one class per id"):
         compare_maps(classifiers, IDS, images[:3], TARGETS)
+    with pytest.raises(EvaluationError, match="as many masks or None, not 1"):
+        compare_maps(classifiers, IDS, images, TARGETS, covers=[None])
     with pytest.raises(EvaluationError, match="at least one other"):
         compare_maps({"one": first}, IDS[:1], images[:1], TARGETS[:1], settings=QUICK)

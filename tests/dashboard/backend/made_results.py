@@ -32,6 +32,7 @@ from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.explain.drift import image_drift
+from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
 from fairquant_core.explain.maps import ComparedMaps
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import (
@@ -208,15 +209,30 @@ def finish_sensitivity(services: Services, job_id: str, folder: Path) -> None:
 
 
 def finish_saliency(
-    services: Services, job_id: str, folder: Path, problems: dict[str, str] | None = None
+    services: Services,
+    job_id: str,
+    folder: Path,
+    problems: dict[str, str] | None = None,
+    masks: bool = False,
 ) -> None:
-    """Store maps of noise; images with a problem have none."""
+    """Store maps of noise; images with a problem have none.
+
+    With `masks` the upper quarter of every picture but the first is lesion.
+    """
     job, problems = services.job(job_id), problems or {}
     case = services.case(job.case_id)
     ids = [one for one in job.config["image_ids"] if one not in problems]
     models = ("full precision", *job.config["results"])
     maps = np.random.default_rng(0).random((len(models), len(ids), 28, 28)).astype(np.float32)
     changes = [image_drift(maps[0], after) for after in maps[1:]]
+    upper = np.zeros((28, 28))
+    upper[:7] = 1
+    covers = [None if place == 0 else upper for place in range(len(ids))]
+    lesion = LesionShares(
+        np.stack([np.full((28, 28), np.nan) if one is None else one for one in covers]),
+        lesion_area(covers),
+        np.stack([share_inside(one, covers) for one in maps]),
+    )
     found = ComparedMaps(
         method=job.config["choice"]["method"],
         models=models,
@@ -227,6 +243,7 @@ def finish_saliency(
         score_change=np.ones((len(models), len(ids))),
         drift=np.stack([table["drift"].to_numpy() for table in changes]),
         overlap=np.stack([table["overlap"].to_numpy() for table in changes]),
+        lesion=lesion if masks else None,
     )
     found.save(folder / "saliency.npz")
     table = services.cohort_table(case.id).set_index("id").loc[ids]
@@ -236,7 +253,10 @@ def finish_saliency(
     by_group.to_parquet(folder / "saliency_groups.parquet", index=False)
     names = ("saliency.npz", "saliency_groups.parquet")
     artefact = services._artefacts.publish({name: folder / name for name in names})
-    _finish(services, job_id, artefact, {"problems": problems, "crop": 0.9})
+    summary = {"problems": problems, "crop": 0.9}
+    if masks:
+        summary["mask_problems"] = {ids[0]: "the mask m.png shows no lesion"}
+    _finish(services, job_id, artefact, summary)
 
 
 def finish_export(

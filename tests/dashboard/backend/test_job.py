@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dashboard.backend.execution import execute
 from dashboard.backend.saliency_views import SaliencyChoice
@@ -133,9 +134,19 @@ def _export(services: Services, run_id: str) -> None:
     ]
 
 
+def _write_masks(cohort: Path) -> None:
+    """The left half of every photograph is lesion."""
+    (cohort / "masks").mkdir()
+    left = np.arange(8) < 4
+    for path in (cohort / "images").iterdir():
+        mask = Image.fromarray(np.broadcast_to(left, (8, 8)).copy())
+        mask.save(cohort / "masks" / f"{path.stem}.png")
+
+
 def _saliency(services: Services, run_id: str, cohort: Path) -> None:
     """Maps of the true class; one photograph was lost since the audit."""
     choice = SaliencyChoice("grad_cam", "true", per_group=4)
+    _write_masks(cohort)
     job_id = services.request_saliency(run_id, choice)
     lost = services.job(job_id).config["image_ids"][0]
     files = services.cohort_table(services.run(run_id).case_id).set_index("id")["file"]
@@ -150,4 +161,8 @@ def _saliency(services: Services, run_id: str, cohort: Path) -> None:
     assert view.pictures.shape == (2, len(view.frame) - 1, 32, 32)
     assert np.isfinite(view.pictures).all()
     assert (view.frame["target"] == view.frame["label"]).all()
+    assert view.covers is not None
+    drawn = view.frame[view.frame["place"] >= 0]
+    assert drawn["lesion_area"].to_numpy() == pytest.approx(0.5, abs=0.02)
+    assert {"lesion_n", "lesion_change"} <= set(view.by_group)
     assert set(view.by_group["group"]) >= set(services.case(services.run(run_id).case_id).groups)

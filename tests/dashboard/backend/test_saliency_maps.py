@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dashboard.backend.saliency_maps import LOST
 from dashboard.backend.saliency_views import SaliencyChoice
@@ -133,6 +135,82 @@ def test_images_without_maps_keep_their_row_and_reason(
     change = view.changes.set_index("id").loc[gone]
     assert np.isnan(change["drift"])
     assert not change["estimable"]
+
+
+def test_shares_on_the_lesion_are_read_back_per_image_and_group(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    finish_saliency(services, services.request_saliency(run_id, GRAD_CAM), tmp_path, masks=True)
+    view = services.saliency(run_id, GRAD_CAM)
+    assert view is not None and view.covers is not None
+    first, second = view.frame.iloc[0], view.frame.iloc[1]
+    assert np.isnan(first["lesion_area"])
+    assert first["mask_problem"] == "the mask m.png shows no lesion"
+    assert (second["lesion_area"], second["mask_problem"]) == (0.25, "")
+    shown = np.abs(view.pictures[1, int(second["place"])])
+    wanted = shown[:7].sum() / shown.sum()
+    changes = view.changes.set_index("id")
+    assert changes.loc[second["id"], "lesion_after"] == pytest.approx(wanted, abs=1e-6)
+    assert np.isnan(changes.loc[first["id"], "lesion_after"])
+    assert np.isfinite(view.by_group["lesion_change"]).all()
+
+
+def test_maps_that_were_drawn_without_masks_still_open(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    finish_saliency(services, services.request_saliency(run_id, GRAD_CAM), tmp_path)
+    view = services.saliency(run_id, GRAD_CAM)
+    assert view is not None and view.covers is None
+    assert view.frame["lesion_area"].isna().all()
+    assert "lesion_n" not in view.by_group
+
+
+def put_masks(services: Services, run_id: str, side: int = 8) -> Path:
+    """A mask for every image of the cohort, in its folder of masks."""
+    cohort = services._cases.cohort(services.run(run_id).case_id)
+    folder = cohort.root / "masks"
+    folder.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 2, (side, side)).astype(bool)
+    for file in cohort.table["file"]:
+        Image.fromarray(pixels).save(folder / f"{Path(file).stem}.png")
+    return folder
+
+
+def test_new_masks_make_it_another_question(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    first = services.request_saliency(run_id, GRAD_CAM)
+    assert "masks" not in services.job(first).config
+    finish_saliency(services, first, tmp_path)
+    assert not services.saliency_outdated(run_id, GRAD_CAM)
+    put_masks(services, run_id)
+    assert services.saliency_outdated(run_id, GRAD_CAM)
+    assert services.saliency(run_id, GRAD_CAM) is not None, "the old maps stay readable"
+    second = services.request_saliency(run_id, GRAD_CAM)
+    assert second != first
+    finish_saliency(services, second, tmp_path, masks=True)
+    assert not services.saliency_outdated(run_id, GRAD_CAM)
+    view = services.saliency(run_id, GRAD_CAM)
+    assert view is not None and view.covers is not None
+
+
+def test_masks_that_are_taken_away_bring_back_the_maps_without(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    first = services.request_saliency(run_id, GRAD_CAM)
+    finish_saliency(services, first, tmp_path)
+    folder = put_masks(services, run_id)
+    finish_saliency(services, services.request_saliency(run_id, GRAD_CAM), tmp_path, masks=True)
+    shutil.rmtree(folder)
+    assert services.saliency_job(run_id, GRAD_CAM).id == first  # type: ignore[union-attr]
+    assert not services.saliency_outdated(run_id, GRAD_CAM)
+
+
+def test_corrected_masks_are_noticed(run_id: str, services: Services, tmp_path: Path) -> None:
+    put_masks(services, run_id)
+    finish_saliency(services, services.request_saliency(run_id, GRAD_CAM), tmp_path, masks=True)
+    put_masks(services, run_id, side=32)
+    assert services.saliency_outdated(run_id, GRAD_CAM)
 
 
 def test_a_result_that_was_damaged_is_named(

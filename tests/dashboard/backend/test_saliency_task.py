@@ -25,7 +25,8 @@ def cohort(tmp_path: Path) -> SimpleNamespace:
     for place, one in enumerate(IDS):
         Image.new("RGB", (16, 16), (60 * place,) * 3).save(tmp_path / f"{one}.png")
     files = [f"{one}.png" for one in IDS]
-    return SimpleNamespace(root=tmp_path, table=pd.DataFrame({"id": IDS, "file": files}))
+    table = pd.DataFrame({"id": IDS, "file": files})
+    return SimpleNamespace(root=tmp_path, table=table, masks={})
 
 
 @pytest.fixture
@@ -49,6 +50,46 @@ def test_missing_and_damaged_files_are_problems_of_their_images(cohort: SimpleNa
     assert (found.images == 120).all()
     assert "not found" in found.problems["a"]
     assert "not an image" in found.problems["b"]
+
+
+def write_mask(path: Path, side: int = 16) -> None:
+    """The left half is lesion."""
+    pixels = np.zeros((side, side), bool)
+    pixels[:, : side // 2] = True
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def test_without_masks_nothing_is_covered(cohort: SimpleNamespace) -> None:
+    found = read(cohort, IDS)
+    assert found.covers is None
+    assert found.mask_problems == {}
+
+
+def test_masks_are_read_beside_their_photographs(cohort: SimpleNamespace) -> None:
+    write_mask(cohort.root / "masks" / "b.png", 64)
+    found = read(cohort, ["c", "b"])
+    assert found.covers[0] is None
+    assert found.covers[1].mean(axis=0) == pytest.approx([1] * 4 + [0] * 4, abs=0.1)
+
+
+def test_a_mask_that_cannot_be_used_costs_only_the_share(cohort: SimpleNamespace) -> None:
+    write_mask(cohort.root / "good.png")
+    cohort.masks = {"a": "gone.png", "b": "good.png", "c": "c.png"}
+    found = read(cohort, IDS)
+    assert found.ids == IDS
+    assert [cover is None for cover in found.covers] == [True, False, True]
+    assert "not found" in found.mask_problems["a"]
+    assert "shows no lesion" in found.mask_problems["c"]
+
+
+def test_masks_leave_with_their_photographs(cohort: SimpleNamespace, table: Predictions) -> None:
+    write_mask(cohort.root / "masks" / "c.png")
+    audited = table.probabilities("full precision")
+    today = audited.copy()
+    today[1] = [0.5, 0.5]
+    found = as_audited(read(cohort, IDS), audited, today)
+    assert [cover is None for cover in found.covers] == [True, False]
 
 
 def test_no_image_left_is_an_error_with_the_reason(cohort: SimpleNamespace) -> None:
