@@ -10,9 +10,11 @@ import pytest
 
 from fairquant_core.audit.comparison import flips
 from fairquant_core.audit.criteria import Limits
+from fairquant_core.explain.lesion import group_shares
 from fairquant_core.quantization.sensitivity_map import MeasuredMap
 from fairquant_core.report.content import content
 from fairquant_core.report.facts import Facts
+from fairquant_core.report.render import report_html
 from fairquant_core.report.results import main_measures, other_measures
 from tests.core.report.conftest import MakeFacts, made_audit, made_predictions
 
@@ -151,3 +153,29 @@ def test_agreement_of_two_annotators_is_a_limit_and_an_answer(make_facts: MakeFa
     rows = {f"{row['guideline']} {row['item']}": row for row in found["checklist"]}
     assert rows["CLAIM 18"]["state"] == "MET"
     assert rows["CLAIM 30"]["state"] == "MET"
+
+
+def test_the_gaze_on_the_lesion_is_told_where_there_are_masks(make_facts: MakeFacts) -> None:
+    facts = make_facts()
+    assert facts.saliency is not None
+    plain = report_html(content(facts))
+    groups = facts.saliency.by_group["group"]
+    rng = np.random.default_rng(2)
+    area, before, after = rng.uniform(0.1, 0.9, (3, len(facts.saliency.images)))
+    shares = group_shares(
+        *(area, before, after),
+        facts.saliency.images["group"],
+        order=list(groups),
+        resamples=20,
+    )
+    by_group = facts.saliency.by_group.merge(shares, on="group")
+    masked = report_html(
+        content(replace(facts, saliency=replace(facts.saliency, by_group=by_group)))
+    )
+
+    assert "How much of the gaze lies on the lesion" not in plain
+    part = masked.split("How much of the gaze lies on the lesion")[1].split("</table>")[0]
+    part = part.replace("\N{NO-BREAK SPACE}", " ")
+    for row in shares.to_dict("records"):
+        assert f"{100 * row['lesion_after']:.1f} %" in part
+        assert f"{100 * row['lesion_area']:.0f} %" in part
