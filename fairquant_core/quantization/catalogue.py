@@ -15,12 +15,18 @@ from typing import Any
 
 from fairquant_core.errors import BudgetError, TrainingError
 from fairquant_core.quantization.bounds import check_wishes
-from fairquant_core.quantization.cards import METHODS, RECOMMENDED, MethodCard
+from fairquant_core.quantization.cards import (
+    LEARNED_PRUNING_BELOW,
+    METHODS,
+    RECOMMENDED,
+    MethodCard,
+)
 
 __all__ = [
     "ACTIVATION_BITS",
     "FAIRNESS_TERMS",
     "GRANULARITIES",
+    "LEARNED_PRUNING_BELOW",
     "LEGAL_MENU",
     "MENU",
     "METHODS",
@@ -39,10 +45,6 @@ GRANULARITIES: tuple[str, ...] = ("channel", "layer")
 FAIRNESS_TERMS: tuple[str, ...] = ("none", "gap", "worst")
 
 ACTIVATION_BITS: tuple[int | None, ...] = (None, 8)
-
-PRUNING_BELOW = 2.5
-"""Budgets under it, in average bits, need channels that are left out: at 2 bits the plan has no other choice to make.
-Above it leaving channels out is predicted to help and harms without training (benchmarks/post_training.py)."""
 
 AVERAGING_FROM = 3.0
 """Budgets from there on, in average bits, leave room to round an average of trained and original weights anew; below
@@ -76,13 +78,15 @@ ONE_WIDTH = (
 )
 
 
-def usual_menu(bits: float, prunes: bool = True) -> tuple[int, ...]:
+def usual_menu(bits: float, prunes_below: float = LEARNED_PRUNING_BELOW) -> tuple[int, ...]:
     """The widths to choose from at a budget of so many average bits, where nobody asks for others.
+
+    Without a threshold, those of the recommended method.
 
     >>> usual_menu(2.0), usual_menu(4.0)
     ((0, 2, 3, 4, 5, 6, 7, 8), (2, 3, 4, 5, 6, 7, 8))
     """
-    return LEGAL_MENU if prunes and bits < PRUNING_BELOW else MENU
+    return LEGAL_MENU if bits < prunes_below else MENU
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class RunConfig:
             averaged = self.card.averages and self.bits >= AVERAGING_FROM
             object.__setattr__(self, "trained_share", TRAINED_SHARE if averaged else 1.0)
         if not self.menu:
-            object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes))
+            object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes_below))
         object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
         for name, kind in (("floors", int), ("pins", int), ("group_weights", float)):
             table = {str(key): kind(value) for key, value in getattr(self, name).items()}
