@@ -8,7 +8,15 @@ import pytest
 
 from fairquant_core.export.bundle import write_bundle
 from fairquant_core.export.signing import SigningKey, local_key
-from tests.core.export.made_bundle import RUN, Files, with_decisions, write_cohort, write_run
+from fairquant_core.export.verification import Verification, verify
+from tests.core.export.made_bundle import (
+    RUN,
+    Files,
+    Make,
+    with_decisions,
+    write_cohort,
+    write_run,
+)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +60,15 @@ def small_bundle(tmp_path: Path, signing_key: SigningKey) -> Path:
     files: Files = {"model.onnx": bytes(range(60)), "report/a.html": b"<p>", "empty.txt": b""}
     write_bundle(path, files, {"run": RUN}, key=signing_key)
     return path
+
+
+@pytest.fixture
+def signed(tmp_path: Path, signing_key: SigningKey) -> Make:
+    """Sign some contents and verify the bundle: what the holder of the key could have written."""
+
+    def make(files: Files) -> Verification:
+        path = tmp_path / "made.zip"
+        write_bundle(path, files, {"run": RUN}, key=signing_key)
+        return verify(path, key=signing_key.public_path)
+
+    return make

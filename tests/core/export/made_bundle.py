@@ -24,12 +24,14 @@ from fairquant_core.export.decision_chain import FIRST, entry_hash, excerpt
 from fairquant_core.export.onnx_exact import export_onnx
 from fairquant_core.export.onnx_session import OnnxClassifier
 from fairquant_core.export.signing import PUBLIC_KEY_FILE, SIGNATURE_FILE
+from fairquant_core.export.verification import Verification
 from fairquant_core.files import canonical, file_hash
 from tests.core.export.onnx_networks import CLASSES, compressed_of, network_of
 
 RUN, CASE, SIZE, IMAGES = "run-1", "case-1", 16, 36
 Files = dict[str, Path | bytes]
 Members = dict[str, bytes]
+Make = Callable[[Files], Verification]
 
 
 def write_cohort(folder: Path) -> Path:
@@ -140,6 +142,11 @@ def with_decisions(files: Files, entries: Sequence[Mapping[str, Any]] | None = N
     entries = usual_log(files) if entries is None else entries
     about = {"run": RUN, "case": CASE, **excerpt(entries, (RUN, CASE))}
     return {**files, "decisions.json": json.dumps(about, indent=1).encode()}
+
+
+def failed(found: Verification) -> list[str]:
+    """Names of the checks that failed."""
+    return [check.name for check in found.failed]
 
 
 def members_of(path: Path) -> Members:

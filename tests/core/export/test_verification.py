@@ -11,22 +11,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fairquant_core.audit.limits import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import CohortError, ExportError
-from fairquant_core.export import bundle_verdicts
 from fairquant_core.export.bundle import MANIFEST, write_bundle
 from fairquant_core.export.bundle_check import Result
 from fairquant_core.export.onnx_file import read_onnx, write_onnx
 from fairquant_core.export.signing import SIGNATURE_FILE, SigningKey
-from fairquant_core.export.verification import Verification, tampering, verify
+from fairquant_core.export.verification import tampering, verify
 from tests.core.export.made_bundle import (
     IMAGES,
     RUN,
     Files,
+    Make,
     approval,
     chained,
     edit_json,
+    failed,
     members_of,
     put_back,
     usual_log,
@@ -35,23 +35,6 @@ from tests.core.export.made_bundle import (
 )
 
 PASSED, FAILED, OPEN = Result.PASSED, Result.FAILED, Result.NOT_CHECKED
-Make = Callable[[Files], Verification]
-
-
-@pytest.fixture
-def signed(tmp_path: Path, signing_key: SigningKey) -> Make:
-    """Sign some contents and verify the bundle: what the holder of the key could have written."""
-
-    def make(files: Files) -> Verification:
-        path = tmp_path / "made.zip"
-        write_bundle(path, files, {"run": RUN}, key=signing_key)
-        return verify(path, key=signing_key.public_path)
-
-    return make
-
-
-def failed(found: Verification) -> list[str]:
-    return [check.name for check in found.failed]
 
 
 def test_an_honest_bundle_passes_every_check(
@@ -287,67 +270,6 @@ def test_an_audit_that_its_predictions_do_not_give(
     """Even where somebody approved the embellished figures."""
     found = signed(with_decisions(edit_json(run_files, "audit.json", change)))
     assert failed(found) == ["Audit figures"]
-
-
-def judged(audit: dict[str, Any], group: str) -> dict[str, Any]:
-    """What the audit says about one group."""
-    rows = audit["comparisons"]["candidate"]["verdicts"]
-    return next(row for row in rows if row["group"] == group)
-
-
-def other_verdict(audit: dict[str, Any]) -> None:
-    audit["verdict"] = audit["comparisons"]["candidate"]["verdict"] = "WITHIN"
-
-
-def other_margin(audit: dict[str, Any]) -> None:
-    """Looser limits, with the fingerprint that belongs to them."""
-    audit["limits"]["margin"] = 0.9
-    audit["limits_fingerprint"] = Limits.from_json(audit["limits"]).fingerprint
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (other_verdict, "for the whole run it says WITHIN"),
-        (lambda audit: audit.update(verdict="WITHIN"), "for the whole run it says"),
-        (
-            lambda audit: judged(audit, "FST V-VI").update(verdict="WITHIN"),
-            "for FST V-VI it says WITHIN, but its predictions give OUTSIDE",
-        ),
-        (
-            lambda audit: audit["comparisons"]["candidate"]["verdicts"].pop(),
-            "it says no verdict, but its predictions give OUTSIDE",
-        ),
-        (other_margin, "it says OUTSIDE, but its predictions give WITHIN"),
-        (lambda audit: audit["limits"].update(margin=0.9), "not those that its fingerprint is of"),
-        (lambda audit: audit["method"].update(resamples=10**9), "at most"),
-        (lambda audit: audit["comparisons"].clear(), "damaged"),
-    ],
-)
-def test_a_verdict_that_its_predictions_do_not_give(
-    change: Callable[[Any], object], words: str, run_files: Files, signed: Make
-) -> None:
-    """The accuracy is told as it is; only what follows from it is not."""
-    found = signed(with_decisions(edit_json(run_files, "audit.json", change)))
-    assert "Audit figures" in failed(found)
-    assert words in found.check("Audit figures").sentence
-
-
-def test_limits_that_take_too_long_are_left_out_in_words(
-    run_files: Files, signed: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bundle_verdicts, "MOST_RANKED", IMAGES - 1)
-    assert (
-        "Every verdict was judged again"
-        in signed(with_decisions(run_files)).check("Audit figures").sentence
-    )
-
-    def ranked(audit: dict[str, Any]) -> None:
-        audit["limits"]["metric"] = "macro auroc"
-        audit["limits_fingerprint"] = Limits.from_json(audit["limits"]).fingerprint
-
-    found = signed(with_decisions(edit_json(run_files, "audit.json", ranked)))
-    assert f"{IMAGES} images takes too long" in found.check("Audit figures").sentence
 
 
 @pytest.mark.parametrize("name", ["decisions.json", "audit.json"])
