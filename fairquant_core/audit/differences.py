@@ -76,19 +76,23 @@ def _part(before: Sample, after: Sample, index: int, level: float) -> dict[str, 
     drawn = after.drawn.values[:, index] - before.drawn.values[:, index]
     bootstrap_low, bootstrap_high = percentile_interval(drawn, level)
     about = sizes(scores, measure)
-    lost, gained = _flips(scores, after.scores, measure)
+    # 1 for an image that was gained, -1 for one that was lost.
+    change = _right(after.scores, measure).astype(np.int8) - _right(scores, measure)
+    inside = [(change[rows], scores.clusters[rows]) for rows in _members(scores, measure)]
+    lost, gained = (
+        np.array([int((moved == kind).sum()) for moved, _ in inside]) for kind in (-1, 1)
+    )
     estimable = ~np.isnan(new - old)
-    clusters = np.array([len(np.unique(scores.clusters[r])) for r in _members(scores, measure)])
+    clusters = np.array([len(np.unique(patients)) for _, patients in inside])
     if measure.metric in COUNTED:
-        effect, low, high = _counted(scores, after.scores, measure, about["n"], lost, gained, level)
+        effect = np.array([design_effect(moved, patients) for moved, patients in inside])
+        low, high = paired_score_interval(
+            lost / effect, gained / effect, about["n"] / effect, level
+        )
         clustered = clusters < about["n"]
         low = np.where(clustered, np.fmin(low, bootstrap_low), low)
         high = np.where(clustered, np.fmax(high, bootstrap_high), high)
-        change = _change(scores, after.scores, measure)
-        chances = [
-            clustered_mcnemar(change[rows], scores.clusters[rows])
-            for rows in _members(scores, measure)
-        ]
+        chances = [clustered_mcnemar(moved, patients) for moved, patients in inside]
         p_value = np.where(estimable, chances, np.nan)
     else:
         effect = np.full(len(old), np.nan)
@@ -143,36 +147,6 @@ def _members(scores: Scores, measure: Measure) -> list[np.ndarray]:
 def _right(scores: Scores, measure: Measure) -> np.ndarray:
     """Whether each image is right; for measures that do not count images, by its own label."""
     return scores.cases(measure).gained if measure.metric in COUNTED else scores.correct
-
-
-def _change(before: Scores, after: Scores, measure: Measure) -> np.ndarray:
-    """1 for an image that was gained, -1 for one that was lost. Shapes: (N,)."""
-    return _right(after, measure).astype(np.int8) - _right(before, measure).astype(np.int8)
-
-
-def _flips(before: Scores, after: Scores, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
-    was, now = _right(before, measure), _right(after, measure)
-    members = _members(before, measure)
-    lost = np.array([int((was[rows] & ~now[rows]).sum()) for rows in members])
-    gained = np.array([int((~was[rows] & now[rows]).sum()) for rows in members])
-    return lost, gained
-
-
-def _counted(
-    before: Scores,
-    after: Scores,
-    measure: Measure,
-    n: np.ndarray,
-    lost: np.ndarray,
-    gained: np.ndarray,
-    level: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    change = _change(before, after, measure)
-    effect = np.array(
-        [design_effect(change[rows], before.clusters[rows]) for rows in _members(before, measure)]
-    )
-    low, high = paired_score_interval(lost / effect, gained / effect, n / effect, level)
-    return effect, low, high
 
 
 def _recall_change(before: Scores, after: Scores, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -255,6 +229,11 @@ def _bootstrapped(
     factor = np.where(spread > 0, widening(n, level), 0)
     half = ndtri(0.5 + level / 2) * factor * spread
     low, high = difference - half, difference + half
+    ranked = measure.metric in ("auroc", "macro auroc")
+    if not ranked:
+        # Skewed by few images that weigh much: the wider of the normal bounds and the percentiles.
+        below, above = widened(difference, drawn, n, level)
+        low, high = np.fmin(low, below), np.fmax(high, above)
     # Where no resample shows a change, as much may have been missed as in any share of n images.
     still = spread < 1e-12
     unseen = paired_score_interval(0 * n, 0 * n, n, level)[1]
@@ -263,13 +242,10 @@ def _bootstrapped(
         np.where(still, difference - unseen, low),
         np.where(still, difference + unseen, high),
     )
-    if measure.metric in ("auroc", "macro auroc"):
+    if ranked:
         # A few images that are ranked the wrong way round, and that these n happen not to hold, can
         # be missed just as well where many others moved a little: no loss is ruled out sooner.
-        return np.maximum(np.fmin(low, difference - unseen), -span), np.minimum(high, span)
-    # Skewed by few images that weigh much: the wider of the normal bounds and the percentiles.
-    below, above = widened(difference, drawn, n, level)
-    low, high = np.fmin(low, below), np.fmax(high, above)
+        low = np.fmin(low, difference - unseen)
     return np.maximum(low, -span), np.minimum(high, span)
 
 
