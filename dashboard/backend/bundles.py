@@ -73,9 +73,9 @@ class Bundles:
         """What the bundle that was made last does without, and why."""
         return self._left_out.get(run_id, [])
 
-    def missing(self, run: Job, case: Case) -> list[str]:
+    def missing(self, run: Job, review: ReviewView) -> list[str]:
         """What the run lacks for its bundle besides the approval, one sentence each."""
-        return self._contents.missing(run, self._reviews.view(run, case))
+        return self._contents.missing(run, review)
 
     def export(self, run: Job, case: Case, person: str) -> Path:
         """Write the zip of an approved run.
@@ -141,16 +141,21 @@ class Bundles:
             raise ExportError(NOT_LOGGED.format(name=name))
         return content
 
-    def set_aside(self, run: Job, case: Case) -> None:
+    def set_aside(self, run: Job, case: Case, review: ReviewView) -> None:
         """Move away the bundles of a run that were made for another approval than the one that counts now.
 
         What cannot be moved is told by `withdrawn`; it is not handed out either.
+
+        Parameters
+        ----------
+        review : of the run, as the caller has just read it. It is read again only where something is to be moved.
         """
         folder = self._settings.exports
-        if not self._old(run, case, folder):
+        if not self._old(run, review, folder):
             return
         with self._store.write():
-            for path in self._old(run, case, folder):
+            # Somebody may have approved meanwhile; while the store is locked nobody can.
+            for path in self._old(run, self._reviews.view(run, case), folder):
                 target = path.parent / ASIDE_FOLDER / path.name
                 try:
                     target.parent.mkdir(exist_ok=True)
@@ -158,24 +163,20 @@ class Bundles:
                 except OSError:
                     continue
 
-    def withdrawn(self, run: Job, case: Case) -> list[str]:
+    def withdrawn(self, run: Job, review: ReviewView) -> list[str]:
         """What became of bundles whose approval counts no longer, one sentence each."""
         folder = self._settings.exports
-        aside = self._old(run, case, folder / ASIDE_FOLDER)
-        there = self._old(run, case, folder)
+        aside = self._old(run, review, folder / ASIDE_FOLDER)
+        there = self._old(run, review, folder)
         return [
             *(SET_ASIDE.format(name=path.name) for path in aside),
             *(NOT_SET_ASIDE.format(name=path.name, folder=folder) for path in there),
         ]
 
-    def _old(self, run: Job, case: Case, folder: Path) -> list[Path]:
+    def _old(self, run: Job, review: ReviewView, folder: Path) -> list[Path]:
         """The bundles of a run in a folder, but for the one of the approval that counts."""
-        found = self._of(run, folder)
-        if not found:
-            return []
-        review = self._reviews.view(run, case)
         counts = self._path(run, review).name if review.may_export else ""
-        return [path for path in found if path.name != counts]
+        return [path for path in self._of(run, folder) if path.name != counts]
 
     def _of(self, run: Job, folder: Path) -> list[Path]:
         """The bundles of a run in a folder."""

@@ -28,8 +28,9 @@ class ReviewServices(Parts):
         Bundles whose approval counts no longer are set aside on the way.
         """
         run, case = self._judged(run_id)
-        self._bundles.set_aside(run, case)
-        return self._reviews.view(run, case)
+        review = self._reviews.view(run, case)
+        self._bundles.set_aside(run, case, review)
+        return review
 
     def decide(
         self,
@@ -78,9 +79,9 @@ class ReviewServices(Parts):
         """What is known about the files of a run; None while nobody asked for them."""
         return self._exports.view(run_id)
 
-    def missing_for_export(self, run_id: str) -> list[str]:
+    def missing_for_export(self, review: views.ReviewView) -> list[str]:
         """What an approved run still lacks for its bundle, one sentence each; [] if nothing."""
-        return self._bundles.missing(*self._judged(run_id))
+        return self._bundles.missing(self._judged(review.run_id)[0], review)
 
     def start_report(self, run_id: str, *, images: bool, person: str = "") -> str:
         """Queue the report as of now; the same request returns the same job. `images`: show photographs."""
@@ -104,9 +105,9 @@ class ReviewServices(Parts):
         """
         return self._bundles.deliver(*self._judged(run_id), name)
 
-    def withdrawn_bundles(self, run_id: str) -> list[str]:
+    def withdrawn_bundles(self, review: views.ReviewView) -> list[str]:
         """What became of bundles whose approval counts no longer, one sentence each."""
-        return self._bundles.withdrawn(*self._judged(run_id))
+        return self._bundles.withdrawn(self._judged(review.run_id)[0], review)
 
     def public_key(self) -> views.KeyView | None:
         """What others check the signature of our bundles with; None before the first bundle.

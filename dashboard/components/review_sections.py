@@ -151,12 +151,12 @@ def export(run: RunView, review: ReviewView) -> None:
     """The bundle of an approved run, made on demand, or the reason why there is none."""
     st.subheader("3 · Download", anchor=False)
     services = state.services()
-    for sentence in services.withdrawn_bundles(run.id):
+    for sentence in services.withdrawn_bundles(review):
         st.info(escaped(sentence), icon=":material/inventory_2:")
     if not review.may_export:
         st.warning(escaped(review.why_not), icon=":material/lock:")
         return
-    missing = services.missing_for_export(run.id)
+    missing = services.missing_for_export(review)
     for sentence in missing:
         st.warning(escaped(sentence), icon=":material/lock:")
     if missing:

@@ -120,7 +120,7 @@ class FakeReview:
     def report_view(self, run_id: str) -> ReportView | None:
         return self.reported
 
-    def missing_for_export(self, run_id: str) -> list[str]:
+    def missing_for_export(self, review: ReviewView) -> list[str]:
         return self.lacking
 
     def left_out(self, run_id: str) -> list[str]:
@@ -138,7 +138,7 @@ class FakeReview:
             raise NotApproved("The proposal or approval was withdrawn.")
         return self.bundle.read_bytes()
 
-    def withdrawn_bundles(self, run_id: str) -> list[str]:
+    def withdrawn_bundles(self, review: ReviewView) -> list[str]:
         return self.set_aside
 
     def public_key(self) -> KeyView | None:

@@ -39,7 +39,7 @@ def exported(services: Services) -> list[str]:
 
 
 def test_a_bundle_holds_everything_and_verifies(ready: str, services: Services) -> None:
-    assert services.missing_for_export(ready) == []
+    assert services.missing_for_export(services.review(ready)) == []
     path = services.export(ready, "Kwame")
     assert verify_bundle(path) == []
     wanted = {
@@ -68,9 +68,14 @@ def test_a_bundle_holds_everything_and_verifies(ready: str, services: Services) 
 def test_nothing_leaves_before_the_files_were_checked(
     finished_run: str, services: Services
 ) -> None:
-    assert any("not been checked" in one for one in services.missing_for_export(finished_run))
+    assert any(
+        "not been checked" in one
+        for one in services.missing_for_export(services.review(finished_run))
+    )
     services.start_export(finished_run, "Ada")
-    assert any("being checked" in one for one in services.missing_for_export(finished_run))
+    assert any(
+        "being checked" in one for one in services.missing_for_export(services.review(finished_run))
+    )
     with pytest.raises(NotApproved):
         services.export(finished_run)
     assert exported(services) == []
@@ -81,7 +86,7 @@ def test_a_failed_check_says_why(finished_run: str, services: Services) -> None:
     claimed = services._jobs.claim("a test")
     assert claimed is not None
     services._jobs.end(job_id, claimed.attempt, JobState.FAILED, "The layer 'x' cannot be written.")
-    (missing,) = services.missing_for_export(finished_run)
+    (missing,) = services.missing_for_export(services.review(finished_run))
     assert "The layer 'x' cannot be written" in missing
     # Asking again queues the same job once more.
     assert services.start_export(finished_run, "Ada") == job_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,29 @@ def test_a_name_that_cannot_be_given_leaves_no_bundle(
 def test_a_bundle_is_handed_out_while_its_approval_counts(ready: str, services: Services) -> None:
     path = services.export(ready)
     assert services.deliver(ready, path.name) == path.read_bytes()
-    assert services.withdrawn_bundles(ready) == []
+    assert services.withdrawn_bundles(services.review(ready)) == []
+
+
+def test_the_review_page_reads_the_review_once(
+    ready: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.export(ready)
+    read: list[str] = []
+    view = services._reviews.view
+    monkeypatch.setattr(
+        services._reviews, "view", lambda run, case, **how: read.append(run.id) or view(run, case)
+    )
+    review = services.review(ready)
+    assert services.missing_for_export(review) == services.withdrawn_bundles(review) == []
+    assert read == [ready]
+
+
+def test_a_bundle_that_was_approved_meanwhile_stays(ready: str, services: Services) -> None:
+    before = services.review(ready)
+    name = services.export(ready).name
+    run, case = services._judged(ready)
+    services._bundles.set_aside(run, case, replace(before, may_export=False))
+    assert bundles_in(services) == [name]
 
 
 def test_a_page_of_before_a_withdrawal_hands_nothing_out(ready: str, services: Services) -> None:
@@ -184,7 +207,7 @@ def test_a_page_of_before_a_withdrawal_hands_nothing_out(ready: str, services: S
         services.deliver(ready, name)
     assert bundles_in(services) == []
     assert bundles_in(services, ASIDE_FOLDER) == [name]
-    (told,) = services.withdrawn_bundles(ready)
+    (told,) = services.withdrawn_bundles(services.review(ready))
     assert f"The bundle {name} can no longer be downloaded" in told
 
 
@@ -203,7 +226,7 @@ def test_a_bundle_of_a_void_approval_is_set_aside(ready: str, services: Services
     with pytest.raises(ExportError, match="no bundle for the present approval"):
         services.deliver(ready, path.name)
     assert services.export(ready).read_bytes() == content
-    assert services.withdrawn_bundles(ready) == []
+    assert services.withdrawn_bundles(services.review(ready)) == []
 
 
 def test_an_earlier_approval_s_bundle_is_not_handed_out_for_a_new_one(
@@ -258,7 +281,7 @@ def test_a_bundle_that_cannot_be_moved_is_told_and_not_handed_out(
     name = services.export(ready).name
     (services.settings.exports / ASIDE_FOLDER).write_text("a file in the way")
     withdraw(services, ready)
-    (told,) = services.withdrawn_bundles(ready)
+    (told,) = services.withdrawn_bundles(services.review(ready))
     assert f"The bundle {name} is not handed out" in told and "by hand" in told
     with pytest.raises(NotApproved, match="withdrawn"):
         services.deliver(ready, name)
