@@ -12,6 +12,7 @@ from dashboard.components import (
     group_question_sections,
     live,
     page,
+    pair_sections,
     state,
     tables,
 )
@@ -39,7 +40,7 @@ models = [*compare_sections.in_order(own.models), *(others[one] for one in besid
 tables.chart(
     charts.measure_dots(rows, groups, models, shown),
     "compare_dots",
-    charts.measure_alt(rows, groups, shown, data.FULL_PRECISION, data.CANDIDATE),
+    charts.measure_alt(rows, groups, models, shown),
 )
 with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
     reading = choices.segmented(
@@ -50,13 +51,14 @@ with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
     compare_sections.beside_control(others, beside)
 compare_sections.measure_twin(rows, shown)
 
-pair = (data.FULL_PRECISION, data.CANDIDATE)
+pair = pair_sections.of_the_run(run)
 if reading == FULL:
     st.subheader("What changed between two classifiers", anchor=False)
-    pair = compare_sections.pair_controls(run)
-    compare_sections.pair_in_full(case, run, pair, scheme, shown)
-    full_audit_sections.in_full(run)
-    group_question_sections.in_full(run)
-compare_sections.flips(case, run, pair, scheme)
+    pair = pair_sections.controls(run)
+    if pair_sections.in_full(case, run, pair, scheme, shown) and full_audit_sections.in_full(
+        run, pair
+    ):
+        group_question_sections.in_full(case, run, pair)
+pair_sections.flips(case, run, pair, scheme)
 
 state.next_button("does it still look at the lesion?", "saliency")

@@ -40,7 +40,8 @@ class PairView:
 
     `differences`: every measure per group [measure, group, n, n_positive, n_negative,
     classes_estimable, before, after, difference, low, high, lost, gained, p_value, p_holm, estimable,
-    reason]. `verdicts` [group, verdict, sentence, ...] and `sentence`: with the limits of the case.
+    reason]. `verdicts`: [group, verdict, sentence, ...] as an audit holds them; empty where nothing was
+    judged, because the limits of a case are about its own groups, from full precision to a candidate.
     `flips`: [id, group, label, before, after, kind]. `groups`: in order, without "overall".
     """
 
@@ -48,10 +49,13 @@ class PairView:
     after: str
     differences: pd.DataFrame
     verdicts: pd.DataFrame
-    verdict: str
-    sentence: str
     flips: pd.DataFrame
     groups: tuple[str, ...]
+
+    @property
+    def judged(self) -> bool:
+        """Whether an audit judged this very change in these very groups."""
+        return not self.verdicts.empty
 
 
 class Pairs:
@@ -92,8 +96,10 @@ class Pairs:
         audit = self._results.audit(run_id)
         case = self._cases.row(self._results.finished(run_id).case_id)
         scheme = scheme or audit["scheme"]
-        table = self._table(run_id, (before, after))
-        found = _stored(audit, before, after) if scheme == audit["scheme"] else None
+        table = self.table(run_id, (before, after))
+        judge = self.judge(run_id, before, after)
+        owner, name = (audit, after) if judge is None else (judge, judge["candidate"])
+        found = _stored(owner, before, name) if scheme == owner["scheme"] else None
         if found is None:
             found = compare(
                 table,
@@ -106,13 +112,12 @@ class Pairs:
             )
         differences = pd.DataFrame(found["metric_differences"])
         groups = tuple(dict.fromkeys(row["group"] for row in found["differences"]))
+        judged = judge is not None and scheme == judge["scheme"]
         return PairView(
             before=before,
             after=after,
             differences=differences.astype(dict.fromkeys(NUMBERS, float)),
-            verdicts=pd.DataFrame(found["verdicts"]),
-            verdict=str(found["verdict"]),
-            sentence=str(found["sentence"]),
+            verdicts=pd.DataFrame(owner["comparisons"][name]["verdicts"] if judged else []),
             flips=flips(table, before, after, table.groups(case.group_column, scheme)),
             groups=groups[1:],
         )
@@ -136,7 +141,7 @@ class Pairs:
         audit = self._results.audit(run_id)
         case = self._cases.row(self._results.finished(run_id).case_id)
         scheme = scheme or audit["scheme"]
-        table = self._table(run_id, others)
+        table = self.table(run_id, others)
         rows = _rows_in(audit, known[measure], audit["models"], scheme)
         for other in others:
             judged = self._results.audit(other)
@@ -152,13 +157,23 @@ class Pairs:
         frame["model"] = frame["model"].map(self.choices(run_id))
         return frame.astype(dict.fromkeys(("value", "low", "high"), float))
 
+    def judge(self, run_id: str, before: str, after: str) -> dict[str, Any] | None:
+        """The audit whose verdict is about this pair; None where nobody judged it."""
+        audit = self._results.audit(run_id)
+        if before != audit["reference"]:
+            return None
+        if after in audit["models"]:
+            return audit if after == audit["candidate"] else None
+        other = self._results.audit(after)
+        return other if other["reference"] == before else None
+
     def _measures(self, run_id: str) -> dict[str, Measure]:
         case = self._cases.row(self._results.finished(run_id).case_id)
         limits = Limits.from_json(case.limits)
         found = {one.title: one for one in measures_of(limits, case.must_not_miss)}
         return found | {limits.measure.title: limits.measure}
 
-    def _table(self, run_id: str, keys: Sequence[str]) -> Predictions:
+    def table(self, run_id: str, keys: Sequence[str]) -> Predictions:
         """The audit images of this run, with the candidates of other runs under their ids."""
         table = self._results.predictions(run_id).part("audit")
         case_id = self._results.finished(run_id).case_id

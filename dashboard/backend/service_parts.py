@@ -9,6 +9,7 @@ from dashboard.backend.bundle_files import BundleFiles
 from dashboard.backend.bundles import Bundles
 from dashboard.backend.cases import Cases
 from dashboard.backend.exports import Exports
+from dashboard.backend.full_audit import FullAudits
 from dashboard.backend.jobs import Jobs
 from dashboard.backend.new_case import CaseMaker
 from dashboard.backend.notes import Notes
@@ -46,6 +47,7 @@ class Parts:
         self._runs = Runs(self._jobs, self._cases, self._artefacts, self._reviews)
         self._budget = Budget(self._jobs, self._cases, self._artefacts)
         self._pairs = Pairs(self._jobs, self._cases, self._results)
+        self._full_audits = FullAudits(self._cases, self._results, self._pairs)
         self._sweeps = Sweeps(self._runs, self._results)
         self._saliency = SaliencyMaps(self._jobs, self._cases, self._artefacts, self._results)
         contents = BundleFiles(self._artefacts, self._jobs, self._exports)

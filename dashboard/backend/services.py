@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboard.backend import cases, demo_case, new_case, progress, runs, views
+from dashboard.backend.full_audit import FullAuditView
 from dashboard.backend.jobs import view
 from dashboard.backend.pairs import PairView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
@@ -287,6 +288,14 @@ class Services(ReviewServices):
     def pair(self, run_id: str, before: str, after: str, scheme: str | None = None) -> PairView:
         """What changed between any two of `comparable`, every measure per group."""
         return self._pairs.pair(run_id, before, after, scheme)
+
+    def full_audit(self, run_id: str, before: str, after: str) -> FullAuditView:
+        """Every figure of any two of `comparable`, in the groups of the case."""
+        return self._full_audits.view(run_id, before, after)
+
+    def group_questions(self, run_id: str, before: str, after: str) -> dict[str, Any]:
+        """The change between any two of `comparable` with other groups, as in audit.json."""
+        return self._full_audits.questions(run_id, before, after)
 
     def request_saliency(self, run_id: str, choice: SaliencyChoice) -> str:
         """Queue saliency maps of a sample per group and of flips; the same choice, the same job."""

@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from dashboard.backend.full_audit import FullAuditView
 from dashboard.backend.pairs import PairView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from dashboard.backend.views import (
@@ -182,6 +183,31 @@ def _pair(
     run_id: str, hashes: tuple[str | None, ...], before: str, after: str, scheme: str
 ) -> PairView:
     return state.services().pair(run_id, before, after, scheme)
+
+
+def full_audit(run: RunView, before: str, after: str) -> FullAuditView:
+    """Every figure of two classifiers, in the groups of the case."""
+    return _full_audit(run.id, _hashes((run.id, before, after)), before, after)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _full_audit(
+    run_id: str, hashes: tuple[str | None, ...], before: str, after: str
+) -> FullAuditView:
+    # Tables of several thousand rows: shared, not copied for every session.
+    return state.services().full_audit(run_id, before, after)
+
+
+def group_questions(run: RunView, before: str, after: str) -> dict[str, Any]:
+    """The change between two classifiers with other groups."""
+    return _group_questions(run.id, _hashes((run.id, before, after)), before, after)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Asking with other groups …")
+def _group_questions(
+    run_id: str, hashes: tuple[str | None, ...], before: str, after: str
+) -> dict[str, Any]:
+    return state.services().group_questions(run_id, before, after)
 
 
 def _hashes(ids: tuple[str, ...]) -> tuple[str | None, ...]:

@@ -1,51 +1,50 @@
-"""The compare page in full: every measure, gap, curve and matrix that the audit of a run holds."""
+"""The compare page in full: every measure, gap, curve and matrix of any two classifiers."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from dashboard.backend.full_audit import FullAuditView
 from dashboard.backend.views import RunView
-from dashboard.components import state, tables
+from dashboard.components import data, tables
 from dashboard.components.charts import full_audit as charts
+from dashboard.components.pair_sections import NOTE, Pair
 from dashboard.components.tables import COUNTS, notes, plain
 from dashboard.components.words import NOT_ESTIMABLE, capital, escaped, joined
+from fairquant_core.errors import FairQuantError
 
-NEW_KEYS = ("measures", "metrics", "questions")
 AUDITED_EARLIER = (
-    "This run was audited before every measure, gap and group question was kept; start it again to "
-    "see them here."
+    "The figures of {who} come from a run that was audited before every measure, gap and group question was "
+    "kept; start that run again to see them here."
 )
 CRITERIA = {
     "equal opportunity": "found when it is there (equal opportunity)",
     "equalised odds": "found when there, not called when absent (equalised odds)",
     "demographic parity": "called equally often (demographic parity)",
 }
-NOTE = {"note": st.column_config.TextColumn("Note", width="medium")}
 
 
-def of_run(run: RunView) -> dict[str, Any]:
-    """audit.json of a finished run, read once."""
-    return _audit(run.id, run.result_hash)
+def in_full(run: RunView, pair: Pair) -> bool:
+    """Everything that the audits say about two classifiers, each part drawn when it is opened.
 
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _audit(run_id: str, result_hash: str | None) -> dict[str, Any]:
-    return state.services().audit(run_id)
-
-
-def in_full(run: RunView) -> None:
-    """Everything the audit of this run says, each part drawn when it is opened."""
+    Returns
+    -------
+    Whether there is anything; where not, the reason stands on the page.
+    """
     st.subheader("Every figure of the audit", anchor=False)
-    audit = of_run(run)
-    if not complete(audit):
-        st.info(AUDITED_EARLIER, icon=":material/history:")
-        return
+    try:
+        audit = data.full_audit(run, pair.before, pair.after)
+    except FairQuantError as error:
+        st.error(escaped(str(error)))
+        return False
+    if audit.earlier:
+        who = joined(audit.earlier)
+        st.info(escaped(AUDITED_EARLIER.format(who=who)), icon=":material/history:")
+        return False
     st.caption(
-        f"Groups of the case: {escaped(audit['scheme_title'])}. All figures come from the "
-        f"{audit['images']:,} audit photographs, with 95 % intervals. A figure that the photographs "
+        f"{escaped(capital(pair.words))}. Groups of the case: {escaped(audit.scheme_title)}. All figures come from "
+        f"the {audit.images:,} audit photographs, with 95 % intervals. A figure that the photographs "
         f"cannot give is “{NOT_ESTIMABLE}”, never zero."
     )
     for label, key, icon, draw in (
@@ -62,21 +61,12 @@ def in_full(run: RunView) -> None:
     ):
         with tables.details(label, key, icon) as is_open:
             if is_open:
-                draw(audit)
+                draw(audit, pair)
+    return True
 
 
-def complete(audit: dict[str, Any]) -> bool:
-    """Whether the run was audited since all these figures are kept."""
-    return all(key in audit for key in NEW_KEYS)
-
-
-def models(audit: dict[str, Any]) -> list[str]:
-    """Full precision and the candidate, by their names in the audit."""
-    return [name for name in (audit["reference"], audit["candidate"]) if name]
-
-
-def rows_of(audit: dict[str, Any], part: str) -> pd.DataFrame:
-    """One table of the audit for full precision and candidate, with a model column and a note.
+def rows_of(audit: FullAuditView, part: str) -> pd.DataFrame:
+    """One table of the audit for both classifiers, with a model column and a note.
 
     Returns
     -------
@@ -84,7 +74,7 @@ def rows_of(audit: dict[str, Any], part: str) -> pd.DataFrame:
         [model, *columns of the part, note]; the note says why a row is not estimable.
     """
     frame = pd.concat(
-        [pd.DataFrame(audit["metrics"][name][part]).assign(model=name) for name in models(audit)],
+        [pd.DataFrame(audit.metrics[name][part]).assign(model=name) for name in audit.models],
         ignore_index=True,
     )
     if "estimable" in frame:
@@ -92,7 +82,7 @@ def rows_of(audit: dict[str, Any], part: str) -> pd.DataFrame:
     return frame[["model", *(name for name in frame.columns if name != "model")]]
 
 
-def _measures(audit: dict[str, Any]) -> None:
+def _measures(audit: FullAuditView, pair: Pair) -> None:
     every = rows_of(audit, "by_group")
     left_out = int((~every["estimable"]).sum())
     st.caption(
@@ -102,7 +92,7 @@ def _measures(audit: dict[str, Any]) -> None:
     columns = ["measure", "group", "model", *COUNTS, "classes_estimable", "value", "low", "high"]
     tables.table(
         every[[*columns, "note"]],
-        "Every measure per group",
+        f"Every measure per group {pair.words}",
         "full_every_measure",
         COUNTS
         | {"measure": "Measure", "group": "Group", "model": "Model", "value": plain("Value")}
@@ -113,7 +103,7 @@ def _measures(audit: dict[str, Any]) -> None:
         }
         | NOTE,
     )
-    kinds = pd.DataFrame(audit["measures"])
+    kinds = pd.DataFrame(audit.measures)
     tables.twin(
         kinds[["measure", "meaning", "interval"]],
         "What the measures mean",
@@ -123,8 +113,8 @@ def _measures(audit: dict[str, Any]) -> None:
     )
 
 
-def _thresholds(audit: dict[str, Any]) -> None:
-    kinds = {kind["measure"]: kind for kind in audit["measures"]}
+def _thresholds(audit: FullAuditView, pair: Pair) -> None:
+    kinds = {kind["measure"]: kind for kind in audit.measures}
     every = rows_of(audit, "by_group")
     every["threshold"] = every["measure"].map(lambda name: kinds[name]["threshold"])
     every = every.dropna(subset=["threshold"])
@@ -142,16 +132,16 @@ def _thresholds(audit: dict[str, Any]) -> None:
         "of use where it lies above both “treat nobody” and “treat everybody”."
     )
     tables.chart(
-        charts.decision_curve(rows, models(audit)),
+        charts.decision_curve(rows, audit.models, str(group)),
         "full_decision",
-        charts.decision_alt(rows, str(group), models(audit)),
+        charts.decision_alt(rows, str(group), audit.models),
     )
     figures = ["value", "low", "high"]
     tables.table(
         tables.in_percent(
             rows[["threshold", "model", *COUNTS, *figures, "note"]], ["threshold"]
         ).sort_values("threshold", kind="stable"),
-        f"Net benefit {group}",
+        f"Net benefit {group} {pair.words}",
         "full_decision",
         COUNTS
         | {"threshold": tables.share("Acts from"), "model": "Model", "value": plain("Net benefit")}
@@ -160,7 +150,7 @@ def _thresholds(audit: dict[str, Any]) -> None:
     )
 
 
-def _gaps(audit: dict[str, Any]) -> None:
+def _gaps(audit: FullAuditView, pair: Pair) -> None:
     fairness = rows_of(audit, "fairness")
     fairness.insert(
         0,
@@ -183,15 +173,15 @@ def _gaps(audit: dict[str, Any]) -> None:
                 f"{int(first['classes_estimable'])} of {int(first['classes'])} classes estimable"
             )
     tables.chart(
-        charts.gap_dots(fairness, models(audit)),
+        charts.gap_dots(fairness, audit.models),
         "full_fairness",
-        charts.gap_alt(fairness, models(audit)[-1]),
+        charts.gap_alt(fairness, audit.models[-1]),
     )
     fractions = ["value", "low", "high", "by_chance"]
     columns = ["question", "model", *fractions, "classes_estimable", "classes", "note"]
     tables.table(
         tables.in_percent(fairness[columns], fractions),
-        "Fairness criteria",
+        f"Fairness criteria {pair.words}",
         "full_fairness",
         {"question": "Criterion", "model": "Model", "value": tables.share("Gap")}
         | {"low": tables.share("95 % from"), "high": tables.share("95 % to")}
@@ -207,7 +197,7 @@ def _gaps(audit: dict[str, Any]) -> None:
     columns = ["measure", "model", "worst_group", "worst_value", *gaps, *means, "note"]
     tables.table(
         between[columns],
-        "Gaps between groups",
+        f"Gaps between groups {pair.words}",
         "full_gaps",
         {"measure": "Measure", "model": "Model", "worst_group": "Worst group"}
         | {"worst_value": plain("Worst value"), "gap": plain("Gap")}
@@ -216,10 +206,10 @@ def _gaps(audit: dict[str, Any]) -> None:
         | {"macro_low": plain("Mean from"), "macro_high": plain("Mean to")}
         | NOTE,
     )
-    _classes(audit)
+    _classes(audit, pair)
 
 
-def _classes(audit: dict[str, Any]) -> None:
+def _classes(audit: FullAuditView, pair: Pair) -> None:
     """The gaps class by class: which diagnosis one group is recognised in and another is not."""
     st.markdown("**The gaps, condition by condition**")
     st.caption(
@@ -230,7 +220,7 @@ def _classes(audit: dict[str, Any]) -> None:
     gaps = ["tpr_gap", "fpr_gap", "called_gap"]
     tables.table(
         rows[["class", "model", *gaps, "tpr_groups", "fpr_groups", "note"]],
-        "Gaps per condition",
+        f"Gaps per condition {pair.words}",
         "full_classes",
         {"class": "Condition", "model": "Model", "tpr_gap": plain("Gap, found")}
         | {"fpr_gap": plain("Gap, false alarm"), "called_gap": plain("Gap, called")}
@@ -251,7 +241,7 @@ def _question(criterion: str, about: str) -> str:
     return f"{about}: {words}" if about else capital(words)
 
 
-def _calibration(audit: dict[str, Any]) -> None:
+def _calibration(audit: FullAuditView, pair: Pair) -> None:
     every = rows_of(audit, "calibration")
     group = st.selectbox(
         "Group", list(dict.fromkeys(every["group"])), key="full_calibration_group", width=300
@@ -262,14 +252,14 @@ def _calibration(audit: dict[str, Any]) -> None:
         "Below the line it is surer than it should be. Large marks stand for many photographs."
     )
     tables.chart(
-        charts.calibration_curve(rows, models(audit)),
+        charts.calibration_curve(rows, audit.models, str(group)),
         "full_calibration_curve",
-        charts.calibration_alt(rows, str(group), models(audit)),
+        charts.calibration_alt(rows, str(group), audit.models),
     )
     fractions = ["bin_low", "bin_high", "confidence", "accuracy", "low", "high"]
     tables.table(
         tables.in_percent(rows[["model", "group", "n", *fractions]], fractions),
-        f"Calibration {group}",
+        f"Calibration {group} {pair.words}",
         "full_calibration",
         {"model": "Model", "group": "Group", "n": "Images"}
         | {"bin_low": tables.share("Sure from"), "bin_high": tables.share("Sure to")}
@@ -278,12 +268,12 @@ def _calibration(audit: dict[str, Any]) -> None:
     )
 
 
-def _confusion(audit: dict[str, Any]) -> None:
-    found = {name: audit["metrics"][name]["confusion"] for name in models(audit)}
+def _confusion(audit: FullAuditView, pair: Pair) -> None:
+    found = {name: audit.metrics[name]["confusion"] for name in audit.models}
     group = st.selectbox(
-        "Group", list(found[models(audit)[0]]), key="full_confusion_group", width=300
+        "Group", list(found[audit.models[0]]), key="full_confusion_group", width=300
     )
-    classes = audit["classes"]
+    classes = audit.classes
     st.caption(
         "Rows: what it is. Columns: what the classifier says. Right answers lie on the diagonal."
     )
@@ -294,7 +284,9 @@ def _confusion(audit: dict[str, Any]) -> None:
             with st.container():
                 st.markdown(f"**{escaped(capital(name))}**")
                 tables.chart(
-                    charts.confusion_matrix(matrix, classes),
+                    charts.confusion_matrix(
+                        matrix, classes, f"truth ({group})", f"answer of {name}"
+                    ),
                     f"full_confusion_{place}",
                     charts.confusion_alt(matrix, classes, str(group), name),
                 )
@@ -302,5 +294,8 @@ def _confusion(audit: dict[str, Any]) -> None:
     pairs = [(truth, answer) for truth in classes for answer in classes]
     frame = pd.DataFrame(pairs, columns=["truth", "answer"]).assign(**counts)
     tables.table(
-        frame, f"Confusion {group}", "full_confusion", {"truth": "Truth", "answer": "Answer"}
+        frame,
+        f"Confusion {group} {pair.words}",
+        "full_confusion",
+        {"truth": "Truth", "answer": "Answer"},
     )

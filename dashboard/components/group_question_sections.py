@@ -7,24 +7,24 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.backend.views import RunView
-from dashboard.components import chips, tables
+from dashboard.backend.views import CaseView, RunView
+from dashboard.components import chips, data, tables
 from dashboard.components.charts import comparison
 from dashboard.components.charts import full_audit as charts
-from dashboard.components.compare_sections import difference_table
-from dashboard.components.full_audit_sections import NOTE, complete, models, of_run
 from dashboard.components.limit_words import Shown
+from dashboard.components.pair_sections import NOTE, Pair, difference_table
 from dashboard.components.tables import plain
 from dashboard.components.words import (
     NOT_ESTIMABLE,
     SCHEME_TITLES,
+    VERDICT_LABELS,
     counted,
     escaped,
+    groups_words,
     interval,
     joined,
     percent,
 )
-from fairquant_core.audit.limits import Limits
 
 AGREEMENT = {
     "exact": "Same answer",
@@ -35,59 +35,73 @@ AGREEMENT = {
 }
 
 
-def in_full(run: RunView) -> None:
+WHAT_IF = (
+    "These groups were not judged: the limits were set for {groups}. By the same limits they would be: "
+    "**{verdict}**. {sentence}"
+)
+
+
+def in_full(case: CaseView, run: RunView, pair: Pair) -> None:
     """Other groupings, combinations with other columns, other annotators, unknown skin types."""
-    audit = of_run(run)
-    if not complete(audit):
-        return
     label = "Would other groups change the answer?"
     with tables.details(label, "full_questions", ":material/groups:") as is_open:
         if is_open:
-            _questions(audit)
+            _questions(case, data.group_questions(run, pair.before, pair.after), pair)
 
 
-def _questions(audit: dict[str, Any]) -> None:
-    asked = audit["questions"]
+def _questions(case: CaseView, asked: dict[str, Any], pair: Pair) -> None:
     st.caption(
-        "The same question with other groups. The verdict of the case stays the one above, because "
-        "its groups were set before the run; no correction is made for asking several questions."
+        escaped(f"The change {pair.words} with other groups. ")
+        + "The verdict of the case stays the one at the top, because its groups were set before the run; no "
+        "correction is made for asking several questions."
     )
     answers = {f"{one['title']} ({one['column']})": one for one in asked["schemes"]}
     answers |= {one["title"]: one for one in asked["intersections"]}
     answers |= {f"groups of {one['other']}": one["answer"] for one in asked["annotators"]}
     answers = {name: answer for name, answer in answers.items() if "differences" in answer}
     if answers:
-        _answer(audit, answers)
+        _answer(case, answers, pair, asked["judged"])
     for place, annotator in enumerate(asked["annotators"]):
-        _annotators(annotator, place)
-    _unknown(audit)
+        _annotators(annotator, place, asked["judged"])
+    _unknown(asked["unknown"])
     for column in asked["left_out"]:
         st.caption(escaped(f"{column['column']} is left out: {column['reason']}."))
 
 
-def _answer(audit: dict[str, Any], answers: dict[str, dict[str, Any]]) -> None:
+def _answer(case: CaseView, answers: dict[str, dict[str, Any]], pair: Pair, judged: bool) -> None:
     chosen = st.selectbox("Other groups", list(answers), key="full_question", width=420)
     answer = answers[chosen]
-    st.markdown(f"{chips.verdict_chip(answer['verdict']).markdown()} {escaped(answer['sentence'])}")
+    limits, margin = case.limits, None
     differences = pd.DataFrame(answer["differences"])
-    verdicts = pd.DataFrame(answer["verdicts"])[["group", "verdict"]]
-    differences = differences.merge(verdicts, on="group", how="left")
-    limits = Limits.from_json(audit["limits"])
+    about = "Verdict"
+    if judged:
+        margin = limits.margin
+        verdicts = pd.DataFrame(answer["verdicts"])[["group", "verdict"]]
+        differences = differences.merge(verdicts, on="group", how="left")
+        sentence = escaped(answer["sentence"])
+        if (answer.get("column"), answer.get("scheme")) == (case.group_column, case.scheme):
+            st.markdown(f"{chips.verdict_chip(answer['verdict']).markdown()} {sentence}")
+        else:
+            about = "By the same limits"
+            verdict = VERDICT_LABELS[answer["verdict"]].lower()
+            groups = escaped(groups_words(case.groups))
+            st.markdown(WHAT_IF.format(groups=groups, verdict=verdict, sentence=sentence))
     shown = Shown(limits.measure.title, limits.metric)
     tables.chart(
         comparison.difference_dots(
-            differences, ["overall", *answer["groups"]], shown, limits.margin
+            differences, ["overall", *answer["groups"]], shown, margin, pair.words
         ),
         "full_question_dots",
-        comparison.difference_alt(differences, shown, limits.margin),
+        comparison.difference_alt(differences, shown, margin, pair.words),
     )
-    difference_table(differences, shown, f"Change per group {chosen}", "full_question")
+    name = f"Change per group {chosen} {pair.words}"
+    difference_table(differences, shown, name, "full_question", pair, about)
 
 
-def _annotators(found: dict[str, Any], place: int) -> None:
+def _annotators(found: dict[str, Any], place: int, judged: bool) -> None:
     here, there = found["column"], found["other"]
     st.markdown(f"**Do {escaped(here)} and {escaped(there)} agree on the skin type?**")
-    if found["sentence"]:
+    if found["sentence"] and judged:
         st.markdown(escaped(found["sentence"]))
     types = found["agreement"]["types"]
     tables.chart(
@@ -124,15 +138,13 @@ def _annotators(found: dict[str, Any], place: int) -> None:
     )
 
 
-def _unknown(audit: dict[str, Any]) -> None:
-    unknown = audit["questions"]["unknown"]
+def _unknown(unknown: dict[str, Any]) -> None:
     if not unknown["n"]:
         st.markdown("Every audit photograph belongs to a known group.")
         return
     right = [
         f"{name} {percent(row['accuracy'])} (95 %: {interval(row['low'], row['high'])})"
-        for name in models(audit)
-        if (row := unknown["accuracy"][name])
+        for name, row in unknown["accuracy"].items()
     ]
     st.markdown(
         escaped(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,9 @@ COUNTS = {
     "n_positive": st.column_config.NumberColumn("n+", help="Photographs of the group with it."),
     "n_negative": st.column_config.NumberColumn("n−", help="Photographs of the group without it."),
 }
+
+LONGEST_NAME = 150
+"""Letters of a file's name; some file systems take no more than 255 bytes."""
 
 PNG_SCALE = 2
 """Pixels per point of the screen: sharp enough for print at the width of a page."""
@@ -97,13 +101,24 @@ def table(
     st.download_button(
         "Download as CSV",
         frame.to_csv(index=False).encode(),
-        file_name=f"{name.lower().replace(' ', '_')}.csv",
+        file_name=f"{file_stem(name)}.csv",
         mime="text/csv",
         key=f"{key}_csv",
         icon=":material/download:",
         on_click="ignore",
         type="tertiary",
     )
+
+
+def file_stem(name: str) -> str:
+    """Return a name that every file system takes.
+
+    Examples
+    --------
+    >>> file_stem("Flips from full precision to BAQ, 4 bits")
+    'flips_from_full_precision_to_baq_4_bits'
+    """
+    return re.sub(r"[^\w−-]+", "_", name.lower()).strip("_")[:LONGEST_NAME]
 
 
 def hashes(sums: Mapping[str, str]) -> None:

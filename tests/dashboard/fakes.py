@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dashboard.backend.full_audit import FullAudits, FullAuditView
 from dashboard.backend.new_case import groups_of
 from dashboard.backend.pairs import Pairs, PairView
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
@@ -343,17 +344,29 @@ class FakeServices(FakeReview):
     def pair(self, run_id: str, before: str, after: str, scheme: str) -> PairView:
         return self._pairs().pair(run_id, before, after, scheme)
 
+    def full_audit(self, run_id: str, before: str, after: str) -> FullAuditView:
+        return self._full_audits().view(run_id, before, after)
+
+    def group_questions(self, run_id: str, before: str, after: str) -> dict[str, Any]:
+        return self._full_audits().questions(run_id, before, after)
+
+    def _full_audits(self) -> FullAudits:
+        """The real ones over these runs, audits and predictions."""
+        cases, results = self._stored()
+        return FullAudits(cases, results, self._pairs())
+
     def _pairs(self) -> Pairs:
         """The real ones over these runs, audits and predictions."""
         runs = [run for run in self.run_views if run.state == JobState.FINISHED]
+        jobs = SimpleNamespace(rows=lambda **wanted: runs)
+        return Pairs(jobs, *self._stored())  # type: ignore[arg-type]
+
+    def _stored(self) -> tuple[Any, Any]:
+        """Stand-ins of the cases and of the results."""
         case = self.case_views[0]
         row = SimpleNamespace(**{**vars(case), "limits": case.limits.to_json()})
         results = SimpleNamespace(finished=self.run, audit=self.audit, predictions=self.predictions)
-        return Pairs(
-            SimpleNamespace(rows=lambda **wanted: runs),  # type: ignore[arg-type]
-            SimpleNamespace(row=lambda case_id: row),  # type: ignore[arg-type]
-            results,  # type: ignore[arg-type]
-        )
+        return SimpleNamespace(row=lambda case_id: row), results
 
     # saliency
     def saliency_methods(self) -> dict[str, str]:

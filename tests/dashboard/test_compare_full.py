@@ -70,7 +70,7 @@ def test_earlier_audits_say_so_and_show_the_page_as_before(open_page: Open) -> N
     app = opened(open_page)
 
     assert clean(app)
-    assert app.info[0].value == sections.AUDITED_EARLIER
+    assert "The figures of full precision and candidate come from a run" in app.info[0].value
     assert any("between two classifiers" in heading.value for heading in app.subheader)
 
 
@@ -192,8 +192,10 @@ def test_every_chart_has_an_alt_text_and_a_table_to_download(
     assert len(app.get("download_button")) == 1 + 9
 
 
-def test_a_measure_that_is_not_estimable_has_no_mark() -> None:
-    rows = sections.rows_of(full_audit(), "by_group")
+def test_a_measure_that_is_not_estimable_has_no_mark(
+    audited: dict[str, Any], services: FakeServices
+) -> None:
+    rows = sections.rows_of(services.full_audit("run-1", *MODELS), "by_group")
     rows = rows[rows["measure"] == "sensitivity (melanoma)"]
     groups = list(dict.fromkeys(rows["group"]))
 
@@ -204,16 +206,15 @@ def test_a_measure_that_is_not_estimable_has_no_mark() -> None:
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert len(marks) == len(MODELS)
     assert all(pd.isna(trace.x[place]) for trace in marks)
-    assert "FST V-VI from not estimable to not estimable" in charts.measure_alt(
-        rows, groups, shown, *MODELS
-    )
+    alt = charts.measure_alt(rows, groups, MODELS, shown)
+    assert "FST V-VI: full precision not estimable and candidate not estimable;" in alt
 
 
 def test_treating_everybody_is_the_yardstick_of_the_net_benefit() -> None:
     rows = pd.DataFrame({"model": "candidate", "threshold": [0.1, 0.5], "value": [0.2, 0.1]})
     rows = rows.assign(n_positive=30, n_negative=70, low=0.0, high=0.3)
 
-    figure = charts.decision_curve(rows, ["candidate"])
+    figure = charts.decision_curve(rows, ["candidate"], "overall")
 
     everybody = next(trace for trace in figure.data if trace.name == "treat everybody")
     assert list(everybody.y) == pytest.approx([0.3 - 0.7 / 9, 0.3 - 0.7])
@@ -225,7 +226,7 @@ def test_marks_of_the_calibration_curve_count_their_photographs() -> None:
     rows = pd.DataFrame({"n": [1, 25, 100], "confidence": [0.3, 0.6, 0.9], "accuracy": 0.5})
     rows = rows.assign(model="candidate", low=0.4, high=0.6)
 
-    figure = charts.calibration_curve(rows, ["candidate"])
+    figure = charts.calibration_curve(rows, ["candidate"], "overall")
 
     sizes = next(trace for trace in figure.data if trace.name == "candidate").marker.size
     assert list(sizes) == [charts.SMALLEST, charts.BIGGEST / 2, charts.BIGGEST]

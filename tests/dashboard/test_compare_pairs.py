@@ -42,7 +42,7 @@ def test_two_baselines_can_be_compared(open_page: Open) -> None:
     wanted = pd.DataFrame(expected["differences"])
     assert changes(app)["difference"].tolist() == pytest.approx(100 * wanted["difference"])
     assert changes(app)["p_value"].tolist() == pytest.approx(wanted["p_value"].tolist())
-    assert any("nothing is judged" in text.value for text in app.caption)
+    assert any("Nothing is judged" in text.value for text in app.caption)
 
 
 def test_one_classifier_alone_is_no_pair(open_page: Open) -> None:

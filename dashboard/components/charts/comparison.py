@@ -28,6 +28,7 @@ def difference_dots(
     groups: Sequence[str],
     shown: Shown = ACCURACY,
     margin: float | None = None,
+    pair: str = "",
 ) -> go.Figure:
     """Paired change per group with its interval, and the limit as a line.
 
@@ -36,6 +37,7 @@ def difference_dots(
     differences : [group, n, difference, low, high] as fractions, after minus before.
     shown : the measure, which says in what unit and on which side it is worse.
     margin : the limit on the loss, as a fraction; None draws no line.
+    pair : "from ... to ...", which a saved picture must carry.
     """
     styles = group_styles(groups)
     rows = differences.set_index("group").reindex(list(groups))
@@ -95,23 +97,28 @@ def difference_dots(
     )
     side = "left" if shown.higher_is_better else "right"
     unit = " in points" if shown.in_points else ""
-    figure.update_xaxes(title_text=f"change of {shown.title}{unit} ({side} = worse)")
+    about = f"<br>{pair}" if pair else ""
+    figure.update_xaxes(title_text=f"change of {shown.title}{unit} ({side} = worse){about}")
     return figure
 
 
 def difference_alt(
-    differences: pd.DataFrame, shown: Shown = ACCURACY, margin: float | None = None
+    differences: pd.DataFrame,
+    shown: Shown = ACCURACY,
+    margin: float | None = None,
+    pair: str = "",
 ) -> str:
     """Return the takeaway of :func:`difference_dots`."""
     rows = differences[~differences["group"].isin(["unknown", "overall"])].dropna(
         subset=["difference"]
     )
+    about = f" {pair}" if pair else ""
     if rows.empty:
-        return f"No group's change of {shown.title} can be estimated."
+        return f"No group's change of {shown.title}{about} can be estimated."
     worst = rows.sort_values("difference", ascending=shown.higher_is_better).iloc[0]
     against = "" if margin is None else f", against a limit of {points(margin)} lost"
     return (
-        f"Change of {shown.title} per group{against}: {worst['group']} loses most or gains least, "
+        f"Change of {shown.title} per group{about}{against}: {worst['group']} loses most or gains least, "
         f"{change_words(worst['difference'], shown)}."
     )
 

@@ -71,19 +71,21 @@ def measure_dots(
 
 
 def measure_alt(
-    rows: pd.DataFrame, groups: Sequence[str], shown: Shown, before: str, after: str
+    rows: pd.DataFrame, groups: Sequence[str], models: Sequence[str], shown: Shown
 ) -> str:
     """Return the takeaway of :func:`measure_dots`."""
     values = {
         (group, model): value
         for group, model, value in zip(rows["group"], rows["model"], rows["value"], strict=True)
     }
-    parts = [
-        f"{group} from {figure_words(values.get((group, before)), shown.in_percent)} "
-        f"to {figure_words(values.get((group, after)), shown.in_percent)}"
-        for group in groups
-    ]
-    return f"{capital(shown.title)} per group, from {before} to {after}: {joined(parts)}."
+    parts = []
+    for group in groups:
+        words = [
+            f"{model} {figure_words(values.get((group, model)), shown.in_percent)}"
+            for model in models
+        ]
+        parts.append(f"{group}: {joined(words)}")
+    return f"{capital(shown.title)} per group. {'; '.join(parts)}."
 
 
 def gap_dots(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
@@ -125,7 +127,7 @@ def gap_alt(rows: pd.DataFrame, after: str) -> str:
     ]
     if not parts:
         return "No gap between groups can be estimated."
-    return f"Largest differences between groups for the {after}: {joined(parts)}."
+    return f"Largest differences between groups for {after}: {joined(parts)}."
 
 
 def _dots(
@@ -190,7 +192,7 @@ def _arms(part: pd.DataFrame, value: str, colour: str) -> dict[str, Any]:
     return error_arms(part[value].tolist(), part["low"].tolist(), part["high"].tolist(), colour)
 
 
-def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
+def calibration_curve(rows: pd.DataFrame, models: Sequence[str], group: str) -> go.Figure:
     """How often the classifier is right over how sure it was; the diagonal is perfect.
 
     The area of a mark counts its photographs.
@@ -198,6 +200,7 @@ def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
     Parameters
     ----------
     rows : [model, n, confidence, accuracy, low, high] of one group.
+    group : its name, which a saved picture must carry.
     """
     styles = model_styles(models)
     figure = go.Figure()
@@ -232,7 +235,7 @@ def calibration_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
             ),
         )
     framed(figure, 420)
-    figure.update_xaxes(title_text="how sure it was", tickformat=".0%", range=[0, 1.02])
+    figure.update_xaxes(title_text=f"how sure it was ({group})", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title_text="how often it was right", tickformat=".0%", range=[-0.02, 1.02])
     return figure
 
@@ -251,12 +254,13 @@ def calibration_alt(rows: pd.DataFrame, group: str, models: Sequence[str]) -> st
     return f"Calibration for {group}: {joined(parts) or 'no photograph'}."
 
 
-def decision_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
+def decision_curve(rows: pd.DataFrame, models: Sequence[str], group: str) -> go.Figure:
     """Net benefit over the probability from which one acts, beside treating everybody and nobody.
 
     Parameters
     ----------
     rows : [model, threshold, n_positive, n_negative, value, low, high] of one group.
+    group : its name, which a saved picture must carry.
 
     Source
     ------
@@ -296,7 +300,9 @@ def decision_curve(rows: pd.DataFrame, models: Sequence[str]) -> go.Figure:
         )
     framed(figure, 380)
     figure.update_xaxes(
-        title_text="probability from which one acts", tickformat=".0%", tickvals=thresholds
+        title_text=f"probability from which one acts ({group})",
+        tickformat=".0%",
+        tickvals=thresholds,
     )
     figure.update_yaxes(title_text="net benefit (0 = treat nobody)")
     # Treating everybody falls far below zero, where no classifier is of interest.
@@ -369,7 +375,7 @@ def confusion_alt(
     """Return the takeaway of :func:`confusion_matrix`."""
     table = np.asarray(counts, dtype=int)
     total, right = int(table.sum()), int(np.trace(table))
-    text = f"Confusion matrix of the {model} for {group}: {right} of {total} photographs right"
+    text = f"Confusion matrix of {model} for {group}: {right} of {total} photographs right"
     wrong = table - np.diag(np.diag(table))
     if not wrong.any():
         return f"{text}."

@@ -78,10 +78,8 @@ def test_stored_pairs_are_read_and_others_computed_alike() -> None:
     computed = pairs().pair("run-a", "uniform 4-bit", "candidate", "fst2")
 
     stored = AUDITS["run-a"]["other_comparisons"][0]
-    assert read.sentence == stored["sentence"]
     assert len(read.differences) == len(stored["metric_differences"])
     wanted = core(TABLES["run-a"], "uniform 4-bit", "candidate", "fst2")
-    assert computed.sentence == wanted["sentence"]
     assert computed.groups == ("FST I-III", "FST IV-VI")
     assert computed.differences["difference"].tolist() == pytest.approx(
         [row["difference"] for row in wanted["metric_differences"]], nan_ok=True
