@@ -124,7 +124,7 @@ def write_convolution(
     """
     bias = tensors[node.input[2]].astype(np.float64) if len(node.input) > 2 else None
     if bias is not None:
-        share = np.abs(bias) / (layer.scales * own.scale) / BIAS_LIMIT
+        share = np.abs(bias / (layer.scales * own.scale)) / BIAS_LIMIT
         layer = layer.coarser(np.ceil(np.log2(np.maximum(share, 1.0))).astype(np.int64))
     name, scales = layer.name, layer.scales.astype(np.float32)
     tensors[f"{name}.weight.step"] = scales

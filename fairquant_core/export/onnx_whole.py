@@ -1,4 +1,4 @@
-"""One layer of the plan as whole numbers with positive scales, the batch norm behind it included."""
+"""One layer of the plan as whole numbers with scales, the batch norm behind it included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairquant_core.quantization.compressed import Compressed
 class WholeLayer:
     """Codes times scales are the layer's weights.
 
-    Shapes: ``codes`` (C, K) int8, ``scales`` (C,) float64, all above 0, ``widths`` (C,), ``shape`` that of the weight.
+    Shapes: ``codes`` (C, K) int8, ``scales`` (C,) float64, none 0, ``widths`` (C,), ``shape`` that of the weight.
     """
 
     name: str
@@ -33,14 +33,14 @@ class WholeLayer:
     ) -> WholeLayer:
         """A layer with the factors of the batch norm behind it.
 
-        The codes take over the sign, which their symmetric range allows; a channel that the norm multiplies by
-        zero gets codes of zero.
+        A scale may be negative, where the norm's gain is: the lowest code has no counterpart above zero, so the
+        codes cannot take over the sign. A channel that the norm multiplies by zero gets codes of zero.
         """
         codes = compressed.codes[layer]
         scales = compressed.scales[layer] * factors.get(layer, np.ones(len(codes)))
-        signed = codes * np.sign(scales).astype(np.int8)[:, None]
-        positive = np.where(scales == 0, 1.0, np.abs(scales))
-        return cls(layer, signed, positive, compressed.plan.widths[layer], shape)
+        gone = scales == 0
+        kept = np.where(gone[:, None], np.int8(0), codes)
+        return cls(layer, kept, np.where(gone, 1.0, scales), compressed.plan.widths[layer], shape)
 
     def coarser(self, doublings: np.ndarray) -> WholeLayer:
         """The same weights, rounded to scales that are twice as large as often as is said per channel."""

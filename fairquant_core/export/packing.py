@@ -36,7 +36,7 @@ def pack_codes(codes: np.ndarray, widths: np.ndarray) -> bytes:
 
     Parameters
     ----------
-    codes : (C, K) int8, each within +-(2^(b-1) - 1) of its channel's width; zeros where pruned.
+    codes : (C, K) int8, each from -2^(b-1) to 2^(b-1) - 1 of its channel's width; zeros where pruned.
     widths : (C,) bits per channel, 0 or 2 to 8.
 
     Raises
@@ -159,12 +159,13 @@ def _checked_widths(widths: np.ndarray) -> np.ndarray:
 
 
 def _check_range(codes: np.ndarray, widths: np.ndarray) -> None:
-    largest = np.maximum(codes.max(axis=1).astype(np.int16), -codes.min(axis=1).astype(np.int16))
-    allowed = (1 << np.maximum(widths.astype(np.int16) - 1, 0)) - 1
-    wrong = np.flatnonzero(largest > allowed)
+    below = (1 << np.maximum(widths.astype(np.int16) - 1, 0)) - (widths == 0)
+    above = np.maximum(below - 1, 0)
+    lowest, highest = codes.min(axis=1), codes.max(axis=1)
+    wrong = np.flatnonzero((lowest < -below) | (highest > above))
     if wrong.size:
         channel = int(wrong[0])
         raise ExportError(
-            f"Channel {channel} holds a code of size {largest[channel]}, which does not fit "
-            f"{widths[channel]} bits (at most {allowed[channel]})."
+            f"Channel {channel} holds codes from {lowest[channel]} to {highest[channel]}, which do not fit "
+            f"{widths[channel]} bits (from {-below[channel]} to {above[channel]})."
         )

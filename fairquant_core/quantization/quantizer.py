@@ -1,13 +1,16 @@
 """The fake quantiser: rounds weights in the forward pass, lets weights, range and bits learn.
 
-Symmetric, per output channel: ``M = 2^(b-1) - 1`` steps on each side of zero, clip range ``a > 0``, step
-``s = a / M``, ``q = clip(round(w / s), -M, M)`` and ``w_q = s q``.
+Per output channel, with zero among the codes: ``q = clip(round(w / s), -2^(b-1), 2^(b-1) - 1)`` and ``w_q = s q``, all
+``2^b`` codes of the width used. The range is ``2 a`` wide, ``a = s (2^b - 1) / 2``, and its middle is half a step
+below zero: it ends where the cells of the outermost codes end.
 
 Source: FairQuant (Woergaard & Selvan, arXiv 2602.23192) for learnable widths; LSQ (Esser et al., ICLR 2020)
-for the gradient of the range. **Deviation**: the public FairQuant code detaches the quantised weight as a
+for the codes and the gradient of the range. **Deviation**: the public FairQuant code detaches the quantised weight as a
 whole, so its bit logits receive no gradient and never move. Here only the rounding is passed straight through.
 A width between two entries of the menu is the mixture of the two roundings, so its gradient is the real
-difference between them, ``dL/db = <dL/dw_q, Q_hi(w) - Q_lo(w)>``.
+difference between them, ``dL/db = <dL/dw_q, Q_hi(w) - Q_lo(w)>``. **Deviation** from METHOD 1, which leaves the lowest
+code out: with it, and the best ranges, the squared error of normal weights is smaller by 1.1 dB at 2 bits, 0.6 at 3 and
+0.4 at 4, at equal bytes.
 """
 
 from __future__ import annotations
@@ -26,24 +29,28 @@ SMALLEST_RANGE = 1e-8
 """Range of a channel whose weights are all zero: any positive number gives codes of zero."""
 
 RANGE_LOW = 0.2
-"""The range search starts at this share of the largest absolute weight. **Deviation** from METHOD 1 (0.3): for
-normal weights at 2 bits the optimum is 1.22 standard deviations, below 0.3 of the largest of 4,608 weights."""
-
+"""The range search starts at this share of :func:`largest_clip`. **Deviation** from METHOD 1 (0.3): for normal weights
+at 2 bits the best step is 1.05 standard deviations, below 0.3 of the largest of 4,608 weights."""
 
 PRUNED_STEPS = 0.25
-"""A quarter of a step on each side: codes are 0, and the step itself stays a finite number."""
+"""Steps that a pruned channel's range is divided by, so that its step is a finite number; its codes are all 0."""
 
 _CHUNK = 1 << 16
 """Weights per piece in the range search, so that the temporaries stay in the processor's cache."""
 
 
 def levels(bits: Tensor) -> Tensor:
-    """Steps on each side of zero, ``2^(b-1) - 1``; for a pruned channel so few that every weight rounds to 0.
+    """Steps from the middle of the range to its ends, ``(2^b - 1) / 2``; 0 for a pruned channel.
 
     >>> levels(torch.tensor([0, 2, 4, 8])).tolist()
-    [0.25, 1.0, 7.0, 127.0]
+    [0.0, 1.5, 7.5, 127.5]
     """
-    return (torch.exp2(bits.float() - 1) - 1).clamp_(min=PRUNED_STEPS)
+    return (torch.exp2(bits.float()) - 1) / 2
+
+
+def step_of(clip: Tensor, steps: Tensor) -> Tensor:
+    """The step of ranges that are so many steps wide on each side of their middle."""
+    return clip / steps.clamp(min=PRUNED_STEPS)
 
 
 def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,20 +64,27 @@ def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor
     Shapes: ``weight`` (C, K), ``clip`` and ``bits`` (C, 1); ``codes`` (C, K) float holding integers.
     """
     steps = levels(bits)
-    return _codes(weight / clip, steps), clip / steps
+    scale = step_of(clip, steps)
+    return _codes(_place(weight, clip, scale), steps), scale
 
 
-def _codes(ratio: Tensor, steps: Tensor) -> Tensor:
-    return torch.mul(ratio.clamp(-1, 1), steps).round_()
+def _place(weight: Tensor, clip: Tensor, scale: Tensor) -> Tensor:
+    """Where in the range a weight lies: -1 and 1 are its ends, 0 is half a step below zero."""
+    return (weight + 0.5 * scale).mul_(clip.reciprocal())
+
+
+def _codes(place: Tensor, steps: Tensor) -> Tensor:
+    """Half a step is in the place already, so rounding is cutting off."""
+    return place.clamp(-1, 1).mul_(steps).floor_()
 
 
 # A weight at the very edge of the range counts as inside; the margin absorbs the division's rounding.
 _EDGE = 1 + 1e-6
 
 
-def _inside(gradient: Tensor, ratio: Tensor) -> Tensor:
+def _inside(gradient: Tensor, place: Tensor) -> Tensor:
     """The gradient where the weight is not clipped, zero elsewhere: one pass over memory."""
-    return torch.ops.aten.hardtanh_backward(gradient, ratio, -_EDGE, _EDGE)
+    return torch.ops.aten.hardtanh_backward(gradient, place, -_EDGE, _EDGE)
 
 
 def _for_clip(gradient: Tensor, out: Tensor, inside: Tensor, weight: Tensor) -> Tensor:
@@ -89,18 +103,18 @@ class _MixedQuantise(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, weight: Tensor, clip: Tensor, mix: Tensor, low: Tensor, high: Tensor
     ) -> Tensor:
-        ratio = weight / clip
-        clipped = ratio.clamp(-1, 1)
-        out = torch.mul(clipped, low).round_().mul_(clip / low)
-        gain = clipped.mul_(high).round_().mul_(clip / high).sub_(out)
+        coarse, fine = step_of(clip, low), step_of(clip, high)
+        lower, upper = _place(weight, clip, coarse), _place(weight, clip, fine)
+        out = _codes(lower, low).mul_(coarse)
+        gain = _codes(upper, high).mul_(fine).sub_(out)
         out.addcmul_(gain, mix)
-        ctx.save_for_backward(weight, clip, ratio, out, gain)
+        ctx.save_for_backward(weight, clip, mix, lower, upper, out, gain)
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor):
-        weight, clip, ratio, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
-        inside = _inside(gradient, ratio)
+        weight, clip, mix, lower, upper, out, gain = ctx.saved_tensors  # type: ignore[attr-defined]
+        inside = torch.lerp(_inside(gradient, lower), _inside(gradient, upper), mix)
         for_clip = _for_clip(gradient, out, inside, weight) / clip
         return inside, for_clip, row_dot(gradient, gain), None, None
 
@@ -110,15 +124,16 @@ class _HardQuantise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
-        ratio = weight / clip
-        out = _codes(ratio, steps).mul_(clip / steps)
-        ctx.save_for_backward(weight, clip, ratio, out)
+        scale = step_of(clip, steps)
+        place = _place(weight, clip, scale)
+        out = _codes(place, steps).mul_(scale)
+        ctx.save_for_backward(weight, clip, place, out)
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor):
-        weight, clip, ratio, out = ctx.saved_tensors  # type: ignore[attr-defined]
-        inside = _inside(gradient, ratio)
+        weight, clip, place, out = ctx.saved_tensors  # type: ignore[attr-defined]
+        inside = _inside(gradient, place)
         return inside, _for_clip(gradient, out, inside, weight) / clip, None
 
 
@@ -237,7 +252,7 @@ class FakeQuantizer(nn.Module):
 def best_clip(weight: Tensor, bits: Tensor, *, grid: int = 14, refine: int = 5) -> Tensor:
     """The range of each channel that minimises ``||w - w_q||^2`` for its width.
 
-    A coarse grid over ``a / max|w|``, then a finer one around the winner.
+    A coarse grid over ``a / largest_clip``, then a finer one around the winner.
 
     Shapes: ``weight`` (C, K), ``bits`` (C, 1) -> (C, 1).
     """
@@ -245,8 +260,8 @@ def best_clip(weight: Tensor, bits: Tensor, *, grid: int = 14, refine: int = 5) 
     out = torch.empty(len(weight), 1, dtype=weight.dtype, device=weight.device)
     rows = max(1, _CHUNK // max(1, weight.shape[1]))
     for start in range(0, len(weight), rows):
-        piece, steps = weight[start : start + rows], levels(bits[start : start + rows])
-        largest = piece.abs().amax(1, keepdim=True).clamp_(min=SMALLEST_RANGE)
+        piece, width = weight[start : start + rows], bits[start : start + rows]
+        steps, largest = levels(width), largest_clip(piece, width)
         gap = (1 - RANGE_LOW) / (grid - 1)
         best = torch.ones_like(largest)
         lowest = _squared_error(piece, largest, steps)
@@ -264,8 +279,13 @@ def best_clip(weight: Tensor, bits: Tensor, *, grid: int = 14, refine: int = 5) 
 
 
 def largest_clip(weight: Tensor, bits: Tensor) -> Tensor:
-    """The range up to the largest weight of each channel. Shapes: as :func:`best_clip`."""
-    return weight.detach().abs().amax(1, keepdim=True).clamp_(min=SMALLEST_RANGE)
+    """The range whose highest code is the largest absolute weight of each channel: nothing is clipped.
+
+    Shapes: as :func:`best_clip`.
+    """
+    largest = weight.detach().abs().amax(1, keepdim=True).clamp_(min=SMALLEST_RANGE)
+    steps = levels(bits)
+    return largest * (steps / (steps - 0.5)).clamp(min=1)
 
 
 def _keep_better(
@@ -277,8 +297,8 @@ def _keep_better(
 
 
 def _squared_error(weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
-    scale = clip / steps
-    error = (weight / clip).clamp_(-1, 1).mul_(steps).round_().mul_(scale).sub_(weight)
+    scale = step_of(clip, steps)
+    error = _codes(_place(weight, clip, scale), steps).mul_(scale).sub_(weight)
     return row_dot(error, error)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairquant_core.errors import ClassifierError
-from fairquant_core.quantization.quantizer import levels
+from fairquant_core.quantization.quantizer import levels, step_of
 
 DAMPENING = 0.01
 """Added to the diagonal, as a share of its mean: keeps the weights of inputs that were never seen where they are."""
@@ -23,6 +23,9 @@ SWEEPS = 3
 
 BLOCK = 128
 """Columns that are rounded before their errors are passed on to all later ones in one product."""
+
+Reach = tuple[Tensor, Tensor]
+"""The lowest and the highest code of every channel."""
 
 NOT_FINITE = (
     "The inputs of the layer '{layer}' are not numbers, so its rounding cannot be fitted to them. "
@@ -82,13 +85,13 @@ def compensated_codes(
     throughout.
     """
     steps = levels(bits)
-    scale, highest = clip / steps, steps.floor()
+    scale, reach = step_of(clip, steps), (-steps.ceil(), steps.floor())
     order = moment.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
     rows = order.unsqueeze(1).expand_as(weight)
     wanted = weight.gather(2, rows)
     damped, upper = _factor(_reordered(moment, order), dampening)
-    codes = _rounded_in_turn(wanted, upper.to(weight.dtype), scale, highest)
-    _descend(codes, wanted, damped.to(weight.dtype), scale, highest, sweeps)
+    codes = _rounded_in_turn(wanted, upper.to(weight.dtype), scale, reach)
+    _descend(codes, wanted, damped.to(weight.dtype), scale, reach, sweeps)
     return torch.empty_like(codes).scatter_(2, rows, codes)
 
 
@@ -117,7 +120,7 @@ def _factor(moment: Tensor, dampening: float) -> tuple[Tensor, Tensor]:
     return damped, upper / upper.diagonal(dim1=1, dim2=2).unsqueeze(1)
 
 
-def _rounded_in_turn(wanted: Tensor, upper: Tensor, scale: Tensor, highest: Tensor) -> Tensor:
+def _rounded_in_turn(wanted: Tensor, upper: Tensor, scale: Tensor, reach: Reach) -> Tensor:
     """Round one input after the other, each moved by the errors before it. Shapes: (G, C, K)."""
     codes, errors = torch.empty_like(wanted), torch.empty_like(wanted)
     for block in _blocks(wanted.shape[2]):
@@ -125,7 +128,7 @@ def _rounded_in_turn(wanted: Tensor, upper: Tensor, scale: Tensor, highest: Tens
         inner = upper[:, block, block]
         for column in range(moved.shape[2]):
             at = slice(block.start + column, block.start + column + 1)
-            code = (moved[:, :, column : column + 1] / scale).round_().clamp_(-highest, highest)
+            code = (moved[:, :, column : column + 1] / scale).round_().clamp_(*reach)
             error = wanted[:, :, at] - code * scale
             moved[:, :, column + 1 :] += error * inner[:, column : column + 1, column + 1 :]
             codes[:, :, at], errors[:, :, at] = code, error
@@ -133,7 +136,7 @@ def _rounded_in_turn(wanted: Tensor, upper: Tensor, scale: Tensor, highest: Tens
 
 
 def _descend(
-    codes: Tensor, wanted: Tensor, moment: Tensor, scale: Tensor, highest: Tensor, sweeps: int
+    codes: Tensor, wanted: Tensor, moment: Tensor, scale: Tensor, reach: Reach, sweeps: int
 ) -> None:
     """Set every code, in place, to what is best given all others, until nothing changes. Shapes: (G, C, K)."""
     if not sweeps:
@@ -148,7 +151,7 @@ def _descend(
             for column in range(own.shape[2]):
                 at = slice(block.start + column, block.start + column + 1)
                 best = codes[:, :, at] - own[:, :, column : column + 1] / per_step[:, :, at]
-                best = best.round_().clamp_(-highest, highest)
+                best = best.round_().clamp_(*reach)
                 move = (best - codes[:, :, at]) * scale
                 own += move * inner[:, column : column + 1]
                 codes[:, :, at], moves[:, :, column : column + 1] = best, move

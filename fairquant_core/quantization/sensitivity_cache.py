@@ -35,7 +35,7 @@ from fairquant_core.quantization.training import TrainingData
 logger = logging.getLogger(__name__)
 
 FOLDER = "sensitivity"
-VERSION = 1
+VERSION = 2
 """Raised whenever a measure computes something else than before: older files are then left alone."""
 
 NOT_IN_TRAIN = (

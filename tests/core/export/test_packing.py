@@ -31,8 +31,9 @@ def slow_pack(codes: np.ndarray, widths: np.ndarray) -> bytes:
 
 
 def random_codes(rng: np.random.Generator, widths: np.ndarray, weights: int) -> np.ndarray:
-    largest = (2 ** np.maximum(widths.astype(int) - 1, 0) - 1)[:, None]
-    return rng.integers(-largest, largest + 1, (len(widths), weights)).astype(np.int8)
+    kept = widths[:, None] > 0
+    above = np.where(kept, 2 ** np.maximum(widths.astype(int)[:, None] - 1, 0), 1)
+    return rng.integers(np.where(kept, -above, 0), above, (len(widths), weights)).astype(np.int8)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -52,7 +53,7 @@ def test_stream_is_the_described_one_and_comes_back(seed: int) -> None:
 def test_one_width_round_trip_with_extreme_codes(width: int, channels: int, weights: int) -> None:
     largest = 2 ** (width - 1) - 1
     widths = np.full(channels, width)
-    codes = np.tile(np.array([largest, -largest, 0], dtype=np.int8), channels * weights)
+    codes = np.tile(np.array([largest, -largest - 1, 0], dtype=np.int8), channels * weights)
     codes = codes[: channels * weights].reshape(channels, weights)
     stream = pack_codes(codes, widths)
     assert len(stream) <= channels * weights * width / 8 + 3
@@ -85,9 +86,13 @@ def test_top_aligned_planes_are_the_code_times_a_power_of_two() -> None:
 @pytest.mark.parametrize(
     ("codes", "widths", "message"),
     [
-        (np.array([[8]], dtype=np.int8), [4], "code of size 8, which does not fit 4 bits"),
-        (np.array([[-128]], dtype=np.int8), [8], "size 128"),
-        (np.array([[1]], dtype=np.int8), [0], "does not fit 0 bits"),
+        (
+            np.array([[8]], dtype=np.int8),
+            [4],
+            r"codes from 8 to 8, which do not fit 4 bits \(from -8 to 7\)",
+        ),
+        (np.array([[-9, 7]], dtype=np.int8), [4], "codes from -9 to 7"),
+        (np.array([[1]], dtype=np.int8), [0], "do not fit 0 bits"),
         (np.array([[1]], dtype=np.int16), [4], "must be int8"),
         (np.array([[1]], dtype=np.int8), [4, 4], "one row per channel"),
         (np.array([[1]], dtype=np.int8), [1], "Widths must be"),

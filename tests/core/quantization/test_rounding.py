@@ -9,7 +9,7 @@ from torch import nn
 
 from fairquant_core.errors import ClassifierError
 from fairquant_core.quantization.layer_inputs import second_moment
-from fairquant_core.quantization.quantizer import best_clip, quantise
+from fairquant_core.quantization.quantizer import best_clip, levels, quantise
 from fairquant_core.quantization.rounding import (
     DAMPENING,
     FLOOR,
@@ -34,7 +34,7 @@ def reference(
     moved = weight.astype(np.float64).copy()
     for column in order:
         inverse = np.linalg.inv(moment[np.ix_(left, left)])
-        codes[:, column] = np.clip(np.rint(moved[:, column] / scale), -highest, highest)
+        codes[:, column] = np.clip(np.rint(moved[:, column] / scale), -highest - 1, highest)
         error = moved[:, column] - codes[:, column] * scale
         moved[:, left] -= np.outer(error, inverse[0] / inverse[0, 0])
         left.remove(column)
@@ -42,7 +42,7 @@ def reference(
         for column in order:
             slope = (codes * scale[:, None] - weight) @ moment[:, column]
             wish = codes[:, column] - slope / (scale * moment[column, column])
-            codes[:, column] = np.clip(np.rint(wish), -highest, highest)
+            codes[:, column] = np.clip(np.rint(wish), -highest - 1, highest)
     return codes
 
 
@@ -65,7 +65,7 @@ def test_same_codes_as_the_textbook(groups: int, channels: int, inputs: int, swe
     weight, moment, clip, bits = case(groups, channels, inputs)
     codes = compensated_codes(weight, moment, clip, bits, sweeps=sweeps)
     highest = (2 ** (bits - 1) - 1).numpy()[:, :, 0]
-    scale = clip.double().numpy()[:, :, 0] / highest
+    scale = clip.double().numpy()[:, :, 0] / (highest + 0.5)
     for group in range(groups):
         expected = reference(
             weight[group].numpy(),
@@ -104,7 +104,7 @@ def test_grouped_convolution_as_dense_matrices_over_explicit_patches() -> None:
         expected = reference(
             layer.weight[4 * group : 4 * group + 4].numpy().reshape(4, 27),
             patches.T @ patches / len(patches),
-            clip[4 * group : 4 * group + 4, 0].double().numpy() / highest,
+            clip[4 * group : 4 * group + 4, 0].double().numpy() / (highest + 0.5),
             highest,
             SWEEPS,
         )
@@ -121,7 +121,7 @@ def test_uncorrelated_inputs_give_nearest_rounding() -> None:
 def test_no_single_code_could_be_better() -> None:
     weight, moment, clip, bits = case(2, 4, 20)
     codes = compensated_codes(weight, moment, clip, bits, sweeps=50)
-    scale, highest = clip / (2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1
+    scale, highest = clip / levels(bits), 2 ** (bits - 1) - 1
     extra = DAMPENING * moment.diagonal(dim1=1, dim2=2).mean(1) + FLOOR
     moment = moment + extra.view(-1, 1, 1) * torch.eye(20)
     lowest = output_error(codes * scale - weight, moment)
@@ -129,7 +129,8 @@ def test_no_single_code_could_be_better() -> None:
         for move in (-1, 1):
             other = codes.clone()
             other[:, :, column] += move
-            allowed = other[:, :, column : column + 1].abs() <= highest
+            moved = other[:, :, column : column + 1]
+            allowed = (moved <= highest) & (moved >= -highest - 1)
             error = output_error(other * scale - weight, moment)
             assert bool((error >= lowest * (1 - 1e-5))[allowed].all())
     once = output_error(
@@ -146,7 +147,7 @@ def test_output_error_is_lower_than_with_nearest_rounding(seed: int) -> None:
     codes = compensated_codes(weight, moment, clip, bits)
     after = output_error(codes * scale - weight, moment)
     assert float(after.sum()) < 0.6 * float(before.sum())
-    assert bool((codes.abs() <= 2 ** (bits - 1) - 1).all())
+    assert bool((codes <= 2 ** (bits - 1) - 1).all() and (codes >= -(2 ** (bits - 1))).all())
 
 
 def test_the_error_is_that_of_the_outputs() -> None:
@@ -167,7 +168,7 @@ def test_inputs_that_are_never_seen_or_always_equal() -> None:
     assert torch.equal(compensated_codes(weight, nothing, clip, bits), nearest)
     equal = torch.ones(1, 12, 12)  # rank 1: any error can be undone on the next weight
     codes = compensated_codes(weight, equal, clip, bits)
-    scale = clip / (2 ** (bits - 1) - 1)
+    scale = clip / levels(bits)
     total = ((codes * scale - weight).sum(2)).abs()
     assert bool((total <= (nearest * scale - weight).sum(2).abs() + 1e-4).all())
     indefinite = equal - 0.2 * torch.eye(12)  # what rounding errors of a sum can leave, and worse
