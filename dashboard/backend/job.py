@@ -27,18 +27,28 @@ from dashboard.backend.evidence import (
 )
 from dashboard.backend.execution import Outcome, Task, main
 from dashboard.backend.export_task import export
+from dashboard.backend.jobs import Jobs
 from dashboard.backend.new_case import CLASSIFIER_FILE, hash_images
 from dashboard.backend.report_task import report
-from dashboard.backend.saliency_maps import GROUPS_FILE, SALIENCY_FILE
-from dashboard.backend.saliency_task import as_audited, chosen, read_pictures, targets
+from dashboard.backend.saliency_maps import GROUPS_FILE
+from dashboard.backend.saliency_reuse import SALIENCY_FILE, drawn_before
+from dashboard.backend.saliency_task import (
+    Pictures,
+    as_audited,
+    chosen,
+    read_pictures,
+    require_some,
+    targets,
+)
 from dashboard.backend.schema import Case
 from dashboard.backend.store import now
-from dashboard.backend.views import JobKind
+from dashboard.backend.views import JobKind, JobState
 from fairquant_core import pipeline, scoring
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort, load_cohort
 from fairquant_core.errors import ClassifierError
+from fairquant_core.explain.maps import ComparedMaps, join_maps
 from fairquant_core.explain.side_by_side import compare_maps
 from fairquant_core.files import atomic_path
 from fairquant_core.models.checkpoint import load_classifier, save_classifier
@@ -151,19 +161,62 @@ def saliency(task: Task) -> Outcome:
     """Maps of the same images and classes by full precision and the candidates, and their drift."""
     assert task.parent is not None and task.parent.result_hash is not None
     config, case = task.job.config, task.case
-    # Images that are gone since the audit must not keep the others from being shown.
-    cohort = load_cohort(task.settings.case_folder(case.id) / COHORT_FOLDER, check_images=False)
-    classifiers = {FULL_PRECISION: _classifier(task)} | {
-        run: load_any(task.artefacts.path(result, MODEL_FILE))
-        for run, result in config["results"].items()
-    }
-    first = classifiers[FULL_PRECISION]
+    first = _classifier(task)
     table = Predictions.load(task.artefacts.path(task.parent.result_hash, PREDICTIONS_FILE))
-    found = read_pictures(cohort, config["image_ids"], first.preprocessing, task.progress)
-    rows = chosen(table, found.ids)
-    scores = predict(first, found.images, batch_size=SALIENCY_BATCH, cancel=task.cancel)
-    found = as_audited(found, rows.probabilities(FULL_PRECISION), scores)
-    rows = chosen(table, found.ids)
+    rows = chosen(table, config["image_ids"])
+    explained = targets(rows, config["choice"], FULL_PRECISION, CANDIDATE, first.classes)
+    wanted = dict(zip(config["image_ids"], explained.tolist(), strict=True))
+    earlier = Jobs(task.store, task.settings).rows(
+        kind=JobKind.SALIENCY, case_id=case.id, state=JobState.FINISHED
+    )
+    drawn = drawn_before(earlier, task.artefacts, config, wanted)
+    missing = [one for one in wanted if one not in drawn.ids]
+    found, new = _new_maps(task, first, table, wanted, missing)
+    if drawn.maps is None:
+        require_some(found)
+    maps = join_maps([one for one in (drawn.maps, new) if one is not None])
+    places = {one: place for place, one in enumerate(maps.ids.tolist())}
+    maps = maps.part(maps.models, [places[one] for one in wanted if one in places])
+    rows = chosen(table, maps.ids.tolist())
+    groups = rows.groups(case.group_column, case.scheme)
+    sampled = np.isin(maps.ids, config["sampled"])
+    by_group = maps.by_group(
+        groups,
+        sampled,
+        clusters=rows.frame["cluster"].to_numpy(),
+        # Of images without a known group only flips are drawn, so they have no figures.
+        order=group_order(groups[sampled], case.scheme),
+    )
+    maps.save(task.work / SALIENCY_FILE)
+    with atomic_path(task.work / GROUPS_FILE) as part:
+        by_group.to_parquet(part, index=False)
+    summary = {
+        "problems": found.problems,
+        "mask_problems": drawn.mask_problems | found.mask_problems,
+        "crop": first.preprocessing.crop_fraction,
+    }
+    return Outcome(_files(task, SALIENCY_FILE, GROUPS_FILE), summary)
+
+
+def _new_maps(
+    task: Task, first: Classifier, table: Predictions, wanted: dict[str, int], missing: list[str]
+) -> tuple[Pictures, ComparedMaps | None]:
+    """Draw the maps that are not there yet; None where no image of them can be explained."""
+    # Images that are gone since the audit must not keep the others from being shown.
+    cohort = load_cohort(
+        task.settings.case_folder(task.case.id) / COHORT_FOLDER, check_images=False
+    )
+    found = read_pictures(cohort, missing, first.preprocessing, task.progress)
+    if found.ids:
+        audited = chosen(table, found.ids).probabilities(FULL_PRECISION)
+        scores = predict(first, found.images, batch_size=SALIENCY_BATCH, cancel=task.cancel)
+        found = as_audited(found, audited, scores)
+    if not found.ids:
+        return found, None
+    classifiers = {FULL_PRECISION: first} | {
+        run: load_any(task.artefacts.path(result, MODEL_FILE))
+        for run, result in task.job.config["results"].items()
+    }
 
     def report(done: int, total: int) -> None:
         task.progress(Progress("saliency", done, total, f"Map {done} of {total}"))
@@ -172,29 +225,14 @@ def saliency(task: Task) -> Outcome:
         classifiers,
         found.ids,
         found.images,
-        targets(rows, config["choice"], FULL_PRECISION, CANDIDATE, first.classes),
-        config["choice"]["method"],
+        np.array([wanted[one] for one in found.ids]),
+        task.job.config["choice"]["method"],
         covers=found.covers,
         work=task.work,
         progress=report,
         cancel=task.cancel,
     )
-    groups = rows.groups(case.group_column, case.scheme)
-    by_group = maps.by_group(
-        groups,
-        np.isin(maps.ids, config["sampled"]),
-        clusters=rows.frame["cluster"].to_numpy(),
-        order=group_order(groups, case.scheme),
-    )
-    maps.save(task.work / SALIENCY_FILE)
-    with atomic_path(task.work / GROUPS_FILE) as part:
-        by_group.to_parquet(part, index=False)
-    summary = {
-        "problems": found.problems,
-        "mask_problems": found.mask_problems,
-        "crop": first.preprocessing.crop_fraction,
-    }
-    return Outcome(_files(task, SALIENCY_FILE, GROUPS_FILE), summary)
+    return found, maps
 
 
 _SOURCE_KEYS = ("labels", "groups", "scheme", "split_seed")

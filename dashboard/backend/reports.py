@@ -17,7 +17,8 @@ from dashboard.backend.jobs import JobRequest, Jobs, view
 from dashboard.backend.report_views import ReportView
 from dashboard.backend.results import Results
 from dashboard.backend.reviews import Reviews
-from dashboard.backend.saliency_maps import GROUPS_FILE, SALIENCY_FILE
+from dashboard.backend.saliency_maps import GROUPS_FILE
+from dashboard.backend.saliency_reuse import SALIENCY_FILE
 from dashboard.backend.schema import Job
 from dashboard.backend.views import DecisionView, JobKind, JobState
 from fairquant_core.errors import ExportError

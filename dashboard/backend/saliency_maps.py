@@ -1,21 +1,28 @@
 """Asking for saliency maps of a run and reading them.
 
-Two kinds of images are shown: a random sample of each group, on which alone a statement about the
-group rests, and images whose decision flipped, which people want to see first but which drift more
-than others.
+Every job is about all images of a question: who wants more flips asks anew, for those and for all before, and the job
+takes what earlier ones have drawn.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from dashboard.backend.artefacts import Artefacts
 from dashboard.backend.cases import Cases
 from dashboard.backend.jobs import JobRequest, Jobs
 from dashboard.backend.results import Results
+from dashboard.backend.saliency_images import (
+    GAINED,
+    LOST,
+    Decisions,
+    flip_counts,
+    flips_by_group,
+    sample,
+)
+from dashboard.backend.saliency_reuse import SALIENCY_FILE
 from dashboard.backend.saliency_views import TARGETS, SaliencyChoice, SaliencyView
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState
@@ -27,13 +34,11 @@ from fairquant_core.explain.catalogue import METHODS
 if TYPE_CHECKING:
     import pandas as pd
 
-SALIENCY_FILE = "saliency.npz"
 GROUPS_FILE = "saliency_groups.parquet"
 MOST_OTHERS = 3
 """More columns than these leave no room for a picture."""
 
 MOST_PER_GROUP = 100
-LOST, GAINED = "lost", "gained"
 CHANGES = (
     *("candidate", "id", "after", "flip", "drift", "overlap", "estimable"),
     *("lesion_before", "lesion_after"),
@@ -46,6 +51,7 @@ TOO_MANY = "At most {most} further candidates can be shown beside this one, not 
 OTHER_CASE = "Run {run} belongs to another case; only candidates of the same case can be compared."
 OTHER_IMAGES = "Run {run} was audited on other images than run {own}; start it again."
 BAD_NUMBER = "The sample needs 2 to {most} images per group, not {found}."
+NO_MORE = "There is no further flip in the group {group!r} whose maps were not asked for."
 NO_IMAGES = "The audit split holds no image of a group of this case."
 
 
@@ -60,6 +66,28 @@ class SaliencyMaps:
 
     def request(self, run_id: str, choice: SaliencyChoice) -> str:
         """Queue the maps of some images by full precision and by the run and others."""
+        return self._ask(run_id, choice)
+
+    def request_more(
+        self, run_id: str, choice: SaliencyChoice, group: str, count: int | None = None
+    ) -> str:
+        """Queue the maps of further flips of one group beside those that were asked for before.
+
+        Parameters
+        ----------
+        group : one of the case, or "unknown".
+        count : how many more; None takes all that are left.
+
+        Raises
+        ------
+        EvaluationError
+            There is no further flip in this group, or what `request` raises.
+        """
+        return self._ask(run_id, choice, group, count)
+
+    def _ask(
+        self, run_id: str, choice: SaliencyChoice, more: str = "", count: int | None = None
+    ) -> str:
         run = self._results.finished(run_id)
         case = self._cases.row(run.case_id)
         choice = _normal(choice, run_id)
@@ -69,14 +97,24 @@ class SaliencyMaps:
             if other.case_id != case.id:
                 raise EvaluationError(OTHER_CASE.format(run=other.id))
         decisions = self._decisions(case, runs)
-        sampled = _sample(case, decisions, choice.per_group)
-        flipped = _flipped(case, decisions, choice.per_group)
-        ids = [*flipped, *(one for one in sampled if one not in set(flipped))]
+        sampled = sample(case, decisions, choice.per_group)
+        flips = flips_by_group(case, decisions)
+        results = {one.id: str(one.result_hash) for one in runs}
+        wanted = {*sampled, *self._asked(run_id, choice, results)}
+        for inside in flips.values():
+            wanted.update(inside[: choice.per_group])
+        if more:
+            left = [one for one in flips.get(more, ()) if one not in wanted]
+            if not left:
+                raise EvaluationError(NO_MORE.format(group=more))
+            wanted.update(left[:count])
+        ids = [one for inside in flips.values() for one in inside if one in wanted]
+        ids += [one for one in sampled if one not in set(ids)]
         if not ids:
             raise EvaluationError(NO_IMAGES)
-        config = {
+        config: dict[str, Any] = {
             "choice": _json(choice),
-            "results": {one.id: one.result_hash for one in runs},
+            "results": results,
             "image_ids": ids,
             "sampled": sampled,
         }
@@ -95,6 +133,17 @@ class SaliencyMaps:
             self._whole,
         )
 
+    def _asked(self, run_id: str, choice: SaliencyChoice, results: dict[str, str]) -> set[str]:
+        """Images that jobs about the same maps are or were drawn for, whatever the size of the sample."""
+        question = {**_json(choice), "per_group": None}
+        found: set[str] = set()
+        for row in self._jobs.rows(kind=JobKind.SALIENCY, parent_id=run_id):
+            alive = JobState(row.state).active or row.state == JobState.FINISHED.value
+            about = {**row.config.get("choice", {}), "per_group": None}
+            if alive and (about, row.config.get("results")) == (question, results):
+                found.update(row.config["image_ids"])
+        return found
+
     def job(self, run_id: str, choice: SaliencyChoice) -> Job | None:
         """The job that was asked for last with this choice."""
         return next(iter(self._rows(run_id, choice, None)), None)
@@ -110,10 +159,11 @@ class SaliencyMaps:
 
     def view(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps of this choice; None if there are none."""
-        for row in self._rows(run_id, choice, JobState.FINISHED):
-            if row.result_hash and self._whole(row.result_hash):
-                return self._read(row, choice)
-        return None
+        rows = self._rows(run_id, choice, JobState.FINISHED)
+        whole = [row for row in rows if row.result_hash and self._whole(row.result_hash)]
+        # Who asked for more flips has all the others too; a job that was resumed later may have fewer.
+        whole.sort(key=lambda row: (self._other_masks(row), -len(row.config["image_ids"])))
+        return self._read(whole[0], choice) if whole else None
 
     def outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
         """Whether masks of the lesions came, went or changed since these maps were drawn."""
@@ -204,8 +254,7 @@ class SaliencyMaps:
             own = decided.frame[["id", "after", "flip"]].assign(candidate=titles[decided.run_id])
             drift = changes[changes["candidate"] == decided.run_id].drop(columns="candidate")
             parts.append(own[own["id"].isin(asked)].merge(drift, on="id", how="left"))
-            counts = decided.flips(asked).assign(candidate=title)
-            flips.append(counts)
+            flips.append(decided.flips(asked).assign(candidate=title))
         table = pd.concat(parts, ignore_index=True)
         table["estimable"] = table["estimable"].eq(True)
         by_group = by_group.rename(columns={"model": "candidate"})
@@ -222,23 +271,8 @@ class SaliencyMaps:
             by_group=by_group.fillna({"flips": 0, "flips_shown": 0}),
             crop=float(row.summary.get("crop", 1.0)),
             covers=None if lesion is None else lesion.covers,
+            flips=flip_counts(flips_by_group(case, decisions), asked),
         )
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What a run decided on the audit images: [id, group, label, before, after, flip]."""
-
-    run_id: str
-    frame: pd.DataFrame
-
-    def flips(self, shown: Sequence[str]) -> pd.DataFrame:
-        """[group, flips, flips_shown]."""
-        flipped = self.frame[self.frame["flip"] != ""]
-        drawn = flipped[flipped["id"].isin(shown)]
-        counts = flipped.groupby("group").size().rename("flips").to_frame()
-        counts["flips_shown"] = drawn.groupby("group").size()
-        return counts.fillna(0).astype(int).reset_index()
 
 
 def _normal(choice: SaliencyChoice, run_id: str) -> SaliencyChoice:
@@ -265,31 +299,6 @@ def _check(choice: SaliencyChoice, case: Case) -> None:
         raise EvaluationError(TOO_MANY.format(most=MOST_OTHERS, found=len(choice.others)))
     if not 2 <= choice.per_group <= MOST_PER_GROUP:
         raise EvaluationError(BAD_NUMBER.format(most=MOST_PER_GROUP, found=choice.per_group))
-
-
-def _sample(case: Case, decisions: Sequence[Decisions], count: int) -> list[str]:
-    """Ids drawn per group: random, but the same for every candidate of the case and everybody."""
-    frame = decisions[0].frame
-    found: list[str] = []
-    for group in case.groups:
-        ids = frame.loc[frame["group"] == group, "id"].tolist()
-        ids.sort(key=lambda one: hashlib.sha256(f"{case.id}:{one}".encode()).digest())
-        found += ids[:count]
-    return found
-
-
-def _flipped(case: Case, decisions: Sequence[Decisions], count: int) -> list[str]:
-    """Ids of flips per group by any candidate, lost ones first."""
-    found: list[str] = []
-    for group in case.groups:
-        inside: dict[str, None] = {}
-        for kind in (LOST, GAINED):
-            for decided in decisions:
-                frame = decided.frame
-                rows = frame[(frame["group"] == group) & (frame["flip"] == kind)]
-                inside |= dict.fromkeys(rows["id"])
-        found += list(inside)[:count]
-    return found
 
 
 def _target_names(

@@ -59,11 +59,6 @@ def read_pictures(
 
     A missing or damaged file is a problem of its image only, a mask that cannot be used of its mask
     only.
-
-    Raises
-    ------
-    EvaluationError
-        No image is left.
     """
     files = dict(zip(cohort.table["id"], cohort.table["file"], strict=True))
     masks = mask_files(cohort)
@@ -86,12 +81,15 @@ def read_pictures(
                 mask_problems[one] = str(error)
             covers.append(cover)
         report(Progress("images", place + 1, len(ids), f"Image {place + 1} of {len(ids)}"))
-    if not kept:
-        raise EvaluationError(
-            NOTHING_LEFT.format(count=len(ids), reason=next(iter(problems.values()), "-"))
-        )
     marked = any(one in masks for one in kept)
-    return Pictures(kept, np.stack(images), problems, covers if marked else None, mask_problems)
+    nothing = np.empty((0, preprocessing.size, preprocessing.size, 3), np.uint8)
+    return Pictures(
+        kept,
+        np.stack(images) if images else nothing,
+        problems,
+        covers if marked else None,
+        mask_problems,
+    )
 
 
 def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pictures:
@@ -101,11 +99,6 @@ def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pict
     ----------
     audited, scores:
         Probabilities then and now. Shapes: (N, C).
-
-    Raises
-    ------
-    EvaluationError
-        No image is left.
     """
     difference = np.abs(audited - scores).max(axis=1, initial=0)
     same = difference <= SAME_SCORE
@@ -115,9 +108,6 @@ def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pict
         if not fine
     }
     kept = [one for one, fine in zip(found.ids, same, strict=True) if fine]
-    if not kept:
-        reason = next(iter(problems.values()))
-        raise EvaluationError(NOTHING_LEFT.format(count=len(found.ids), reason=reason))
     covers = found.covers
     if covers is not None:
         covers = [cover for cover, fine in zip(covers, same, strict=True) if fine]
@@ -128,6 +118,19 @@ def as_audited(found: Pictures, audited: np.ndarray, scores: np.ndarray) -> Pict
         problems=found.problems | problems,
         covers=covers,
     )
+
+
+def require_some(found: Pictures) -> None:
+    """Stop where not a single image can be explained.
+
+    Raises
+    ------
+    EvaluationError
+        With the reason of the first one.
+    """
+    if not found.ids:
+        reason = next(iter(found.problems.values()), "-")
+        raise EvaluationError(NOTHING_LEFT.format(count=len(found.problems), reason=reason))
 
 
 def targets(

@@ -18,7 +18,7 @@ class SaliencyChoice:
     """Which saliency maps of a run are wanted.
 
     `others` are ids of further finished runs of the case, shown beside the run itself. `per_group`
-    images of every group are drawn at random, and at most as many flips are shown.
+    images of every group are drawn at random, and as many flips are shown before somebody asks for more.
     """
 
     method: str = "integrated_gradients"
@@ -39,10 +39,12 @@ class SaliencyView:
     candidate's map on the lesion, NaN where not estimable. `by_group`: one per candidate and
     group [candidate, group, images, n, drift, overlap and their bounds, flips, flips_shown], with masks
     also the columns of `explain.lesion.group_shares`. `covers`: where the lesion is in the maps, None
-    if these maps were drawn without masks. Shapes: covers (N, P, P), NaN for an image without a mask;
-    pictures (1 + candidates, N, P, P) float32, full precision first; completeness and score_change
-    (1 + candidates, N), NaN where not defined. `crop`: share of the shorter side that the classifier
-    sees, from the middle.
+    if these maps were drawn without masks. `flips`: [group, flips, asked], how many there are by any
+    candidate and of how many maps were asked for; the group "unknown" last. `crop`: share of
+    the shorter side that the classifier sees, from the middle.
+
+    Shapes: covers (N, P, P), NaN for an image without a mask; pictures (1 + candidates, N, P, P) float32, full
+    precision first; completeness and score_change (1 + candidates, N), NaN where not defined.
     """
 
     choice: SaliencyChoice
@@ -55,3 +57,4 @@ class SaliencyView:
     by_group: pd.DataFrame
     crop: float = 1.0
     covers: np.ndarray | None = None
+    flips: pd.DataFrame | None = None

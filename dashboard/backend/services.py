@@ -301,6 +301,12 @@ class Services(ReviewServices):
         """Queue saliency maps of a sample per group and of flips; the same choice, the same job."""
         return self._saliency.request(run_id, choice)
 
+    def request_more_flips(
+        self, run_id: str, choice: SaliencyChoice, group: str, count: int | None = None
+    ) -> str:
+        """Queue the maps of further flips of one group ("unknown" is one too); None: all that are left."""
+        return self._saliency.request_more(run_id, choice, group, count)
+
     def saliency_methods(self) -> dict[str, str]:
         """name -> title of the saliency methods on offer."""
         return {name: method.title for name, method in SALIENCY_METHODS.items()}

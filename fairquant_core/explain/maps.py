@@ -17,6 +17,7 @@ from fairquant_core.files import atomic_path
 
 UNREADABLE = "the saliency maps in {path} cannot be read ({reason}): draw them again"
 TOO_FEW = "the maps are {names}; give the reference and at least one other classifier"
+OTHER_MODELS = "these maps are of {known}, the first being the reference; they hold no {wanted}"
 
 _IMAGE_FIELDS = ("ids", "targets")
 _MODEL_FIELDS = ("pictures", "completeness", "score_change")
@@ -143,6 +144,33 @@ class ComparedMaps:
             parts.append(table)
         return pd.concat(parts, ignore_index=True)
 
+    def part(self, models: Sequence[str], places: Sequence[int]) -> ComparedMaps:
+        """Some of the classifiers, the reference first, and some of the images, in this order.
+
+        Raises
+        ------
+        EvaluationError
+            A classifier is missing, or the first is not the reference: drift is measured from it.
+        """
+        missing = [name for name in models if name not in self.models]
+        if missing or tuple(models[:1]) != self.models[:1]:
+            raise EvaluationError(OTHER_MODELS.format(wanted=list(models), known=list(self.models)))
+        rows = [self.models.index(name) for name in models]
+        others = [row - 1 for row in rows[1:]]
+        images = np.asarray(places, dtype=int)
+        lesion = self.lesion
+        if lesion is not None:
+            inside = lesion.inside[rows][:, images]
+            lesion = LesionShares(lesion.covers[images], lesion.area[images], inside)
+        return ComparedMaps(
+            method=self.method,
+            models=tuple(models),
+            lesion=lesion,
+            **{name: getattr(self, name)[images] for name in _IMAGE_FIELDS},
+            **{name: getattr(self, name)[rows][:, images] for name in _MODEL_FIELDS},
+            **{name: getattr(self, name)[others][:, images] for name in _CHANGE_FIELDS},
+        )
+
     def save(self, path: Path) -> None:
         """Write everything into one file."""
         arrays = {name: getattr(self, name) for name in _arrays()}
@@ -172,6 +200,41 @@ class ComparedMaps:
             return cls(method=method, models=tuple(models), lesion=lesion, **arrays)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise EvaluationError(UNREADABLE.format(path=path, reason=error)) from error
+
+
+def join_maps(parts: Sequence[ComparedMaps]) -> ComparedMaps:
+    """Maps of the same classifiers by the same method, of one set of images after the other.
+
+    Images of a part that knows no masks have no share on the lesion where another part has some.
+    """
+
+    def along(name: str, axis: int) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+
+    lesion = None
+    if any(part.lesion is not None for part in parts):
+        found = [part.lesion or _no_masks(part) for part in parts]
+        lesion = LesionShares(
+            np.concatenate([one.covers for one in found]),
+            np.concatenate([one.area for one in found]),
+            np.concatenate([one.inside for one in found], axis=1),
+        )
+    return ComparedMaps(
+        method=parts[0].method,
+        models=parts[0].models,
+        lesion=lesion,
+        **{name: along(name, 0) for name in _IMAGE_FIELDS},
+        **{name: along(name, 1) for name in (*_MODEL_FIELDS, *_CHANGE_FIELDS)},
+    )
+
+
+def _no_masks(part: ComparedMaps) -> LesionShares:
+    models, images = part.pictures.shape[:2]
+    return LesionShares(
+        np.full(part.pictures.shape[1:], np.nan, np.float32),
+        np.full(images, np.nan),
+        np.full((models, images), np.nan),
+    )
 
 
 def _arrays() -> tuple[str, ...]:

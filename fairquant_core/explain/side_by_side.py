@@ -11,7 +11,7 @@ import numpy as np
 from fairquant_core.errors import EvaluationError
 from fairquant_core.explain.drift import image_drift, pooled
 from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
-from fairquant_core.explain.maps import TOO_FEW, ComparedMaps
+from fairquant_core.explain.maps import TOO_FEW, ComparedMaps, join_maps
 from fairquant_core.explain.saliency import Attribution, SaliencySettings, attribute
 from fairquant_core.models.zoo import Classifier
 
@@ -111,7 +111,7 @@ def compare_maps(
         steps.append(found)
         if progress is not None:
             progress(stop * len(classifiers), total)
-    return _joined(steps)
+    return join_maps(steps)
 
 
 def _check(classifiers: Mapping[str, Classifier]) -> None:
@@ -201,29 +201,3 @@ class _Step:
             overlap=np.stack([table["overlap"].to_numpy() for table in changes]),
             lesion=self._lesion(found),
         )
-
-
-def _joined(steps: Sequence[ComparedMaps]) -> ComparedMaps:
-    def along(name: str, axis: int) -> np.ndarray:
-        return np.concatenate([getattr(step, name) for step in steps], axis=axis)
-
-    found = [step.lesion for step in steps if step.lesion is not None]
-    lesion = None
-    if found:
-        lesion = LesionShares(
-            np.concatenate([one.covers for one in found]),
-            np.concatenate([one.area for one in found]),
-            np.concatenate([one.inside for one in found], axis=1),
-        )
-    return ComparedMaps(
-        method=steps[0].method,
-        models=steps[0].models,
-        ids=along("ids", 0),
-        targets=along("targets", 0),
-        pictures=along("pictures", 1),
-        completeness=along("completeness", 1),
-        score_change=along("score_change", 1),
-        drift=along("drift", 1),
-        overlap=along("overlap", 1),
-        lesion=lesion,
-    )

@@ -166,3 +166,29 @@ def _saliency(services: Services, run_id: str, cohort: Path) -> None:
     assert drawn["lesion_area"].to_numpy() == pytest.approx(0.5, abs=0.02)
     assert {"lesion_n", "lesion_change"} <= set(view.by_group)
     assert set(view.by_group["group"]) >= set(services.case(services.run(run_id).case_id).groups)
+    _more_maps(services, run_id, choice, lost)
+
+
+def _more_maps(services: Services, run_id: str, choice: SaliencyChoice, lost: str) -> None:
+    """A larger sample draws what is new and the photograph that is back; the rest is taken as it was drawn."""
+    before = services.saliency(run_id, choice)
+    assert before is not None
+    more = SaliencyChoice("grad_cam", "true", per_group=6)
+    job_id = services.request_saliency(run_id, more)
+    ids = services.job(job_id).config["image_ids"]
+    kept = before.frame.loc[before.frame["place"] >= 0, "id"]
+    new = set(ids) - set(kept)
+    assert lost in new and set(kept) <= set(ids)
+    work_off(services, job_id)
+    maps = services.log(job_id)["message"].str.extract(r"^Map \d+ of (\d+)$")[0].dropna()
+    assert set(maps) == {str(2 * len(new))}
+    after = services.saliency(run_id, more)
+    assert after is not None
+    assert (after.frame["problem"] == "").all()
+    assert after.frame["id"].tolist() == ids
+    then, now = (view.frame.set_index("id")["place"] for view in (before, after))
+    same = list(kept)
+    assert np.array_equal(after.pictures[:, now[same]], before.pictures[:, then[same]])
+    assert after.changes.set_index("id").loc[same, "lesion_after"].tolist() == pytest.approx(
+        before.changes.set_index("id").loc[same, "lesion_after"].tolist(), nan_ok=True
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.backend.saliency_maps import LOST
+from dashboard.backend.saliency_images import LOST
 from dashboard.backend.saliency_views import SaliencyChoice
 from dashboard.backend.services import Services
 from fairquant_core.errors import FairQuantError
@@ -19,6 +19,8 @@ from tests.dashboard.backend.made_results import (
     finish_run,
     finish_saliency,
     make_case,
+    write_classifier,
+    write_cohort,
 )
 
 GRAD_CAM = SaliencyChoice("grad_cam")
@@ -57,6 +59,93 @@ def test_flips_are_shown_first_and_groups_are_judged_on_the_sample(
     flips = services.comparison(run_id).flips.groupby("group").size()
     assert view.by_group.set_index("group")["flips"].to_dict() == flips.to_dict()
     assert services.saliency(run_id, SaliencyChoice("occlusion")) is None
+
+
+def counts(services: Services, run_id: str, choice: SaliencyChoice) -> dict[str, tuple[int, int]]:
+    """Group -> flips there are, and flips whose maps were asked for."""
+    view = services.saliency(run_id, choice)
+    assert view is not None and view.flips is not None
+    rows = view.flips.itertuples()
+    return {row.group: (row.flips, row.asked) for row in rows}
+
+
+def test_more_flips_are_added_to_what_was_drawn(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    few = SaliencyChoice("grad_cam", per_group=2)
+    first = services.request_saliency(run_id, few)
+    finish_saliency(services, first, tmp_path)
+    flips = services.comparison(run_id).flips.groupby("group").size().to_dict()
+    group = max(flips, key=lambda name: flips[name])
+    before = counts(services, run_id, few)
+    assert {name: there for name, (there, _) in before.items()} == flips
+    there, asked = before[group]
+    assert 2 <= asked < there
+
+    second = services.request_more_flips(run_id, few, group, 1)
+    assert services.saliency(run_id, few) is not None, "the maps of before stay while it is drawn"
+    finish_saliency(services, second, tmp_path)
+    assert counts(services, run_id, few) == {**before, group: (there, asked + 1)}
+    assert set(services.job(first).config["image_ids"]) < set(
+        services.job(second).config["image_ids"]
+    )
+
+    finish_saliency(services, services.request_more_flips(run_id, few, group), tmp_path)
+    assert counts(services, run_id, few)[group] == (there, there)
+    with pytest.raises(FairQuantError, match=f"no further flip in the group '{group}'"):
+        services.request_more_flips(run_id, few, group)
+    with pytest.raises(FairQuantError, match="no further flip in the group 'FST IX'"):
+        services.request_more_flips(run_id, few, "FST IX")
+
+
+def test_flips_of_two_requests_are_both_drawn(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    few = SaliencyChoice("grad_cam", per_group=2)
+    finish_saliency(services, services.request_saliency(run_id, few), tmp_path)
+    before = counts(services, run_id, few)
+    groups = [name for name, (there, asked) in before.items() if asked < there][:2]
+    jobs = [services.request_more_flips(run_id, few, group) for group in groups]
+    for job_id in jobs:
+        finish_saliency(services, job_id, tmp_path)
+    after = counts(services, run_id, few)
+    assert len(groups) == 2
+    assert all(after[group] == (before[group][0], before[group][0]) for group in groups)
+
+
+def test_flips_that_were_drawn_stay_when_the_sample_grows(
+    run_id: str, services: Services, tmp_path: Path
+) -> None:
+    few, more = (SaliencyChoice("grad_cam", per_group=count) for count in (2, 3))
+    finish_saliency(services, services.request_saliency(run_id, few), tmp_path)
+    group = next(
+        name for name, (there, asked) in counts(services, run_id, few).items() if asked < there
+    )
+    finish_saliency(services, services.request_more_flips(run_id, few, group), tmp_path)
+    finish_saliency(services, services.request_saliency(run_id, more), tmp_path)
+    there, asked = counts(services, run_id, more)[group]
+    assert asked == there
+
+
+def test_flips_of_unknown_skin_tone_are_drawn_and_count_in_no_group(
+    services: Services, tmp_path: Path
+) -> None:
+    write_cohort(tmp_path / "cohort", groups=("1", "6", ""))
+    write_classifier(tmp_path / "model.safetensors")
+    case_id = make_case(services, tmp_path)
+    finish_prepare(services, case_id, tmp_path)
+    run_id = finished(case_id, services, tmp_path, bits=2.0, candidate=0.5)
+    few = SaliencyChoice("grad_cam", per_group=2)
+    job_id = services.request_saliency(run_id, few)
+    finish_saliency(services, job_id, tmp_path)
+    view = services.saliency(run_id, few)
+    assert view is not None
+    there, asked = counts(services, run_id, few)["unknown"]
+    assert (asked, there > 2) == (2, True)
+    unknown = view.frame[view.frame["group"] == "unknown"]
+    assert len(unknown) == 2 and not unknown["sampled"].any()
+    assert "unknown" not in set(view.by_group["group"])
+    services.request_more_flips(run_id, few, "unknown")
 
 
 def test_the_sample_is_the_same_for_every_candidate(

@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dashboard.backend.saliency_task import as_audited, chosen, read_pictures, targets
+from dashboard.backend.saliency_task import (
+    as_audited,
+    chosen,
+    read_pictures,
+    require_some,
+    targets,
+)
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import EvaluationError
@@ -95,7 +101,7 @@ def test_masks_leave_with_their_photographs(cohort: SimpleNamespace, table: Pred
 def test_no_image_left_is_an_error_with_the_reason(cohort: SimpleNamespace) -> None:
     (cohort.root / "a.png").unlink()
     with pytest.raises(EvaluationError, match="None of the 1 images can be shown.*not found"):
-        read(cohort, ["a"])
+        require_some(read(cohort, ["a"]))  # type: ignore[arg-type]
 
 
 def test_replaced_pictures_are_left_out(cohort: SimpleNamespace, table: Predictions) -> None:
@@ -108,7 +114,7 @@ def test_replaced_pictures_are_left_out(cohort: SimpleNamespace, table: Predicti
     assert found.images[:, 0, 0, 0].tolist() == [0, 120]
     assert "b is not the one that was audited, its scores differ by 0.300" in found.problems["b"]
     with pytest.raises(EvaluationError, match="None of the 3"):
-        as_audited(read(cohort, IDS), audited, 1 - audited)
+        require_some(as_audited(read(cohort, IDS), audited, 1 - audited))
 
 
 def test_rows_follow_the_ids(table: Predictions) -> None:
