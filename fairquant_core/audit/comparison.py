@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
-from fairquant_core.audit.differences import difference_table
+from fairquant_core.audit.differences import difference_table, high_among
 from fairquant_core.audit.grouping import Grouping
 from fairquant_core.audit.measures import JUDGED, METRICS, Measure
 from fairquant_core.audit.paired_tests import clustered_mcnemar, holm, mcnemar
@@ -62,7 +62,8 @@ def paired_difference(
     -------
     pandas.DataFrame
         "overall" first, then every group ("unknown" last, groups without an image included):
-        group and the columns of `differences.difference_table`, which also names the intervals.
+        group, the columns of `differences.difference_table`, which also names the intervals, and
+        high_among (see `differences.high_among`).
 
     Units
     -----
@@ -94,6 +95,7 @@ def paired_difference(
         for model in (before, after)
     )
     table = difference_table(old, new, level=level).drop(columns="measure")
+    table["high_among"] = high_among(old, new, level=level)
     if positive and not about:
         # Limits may ask for enough of these images although the metric is about all classes.
         truth = predictions.is_any_of(before, positive)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit, ndtri
@@ -14,8 +16,9 @@ from fairquant_core.audit.bootstrap import (
 from fairquant_core.audit.gaps import concentrated, inverted
 from fairquant_core.audit.intervals import (
     area_interval,
-    design_effect,
+    effective,
     mean_of_independent,
+    scaled,
     standard_errors,
     wilson,
 )
@@ -99,14 +102,17 @@ def _interval(
         errors = seen.errors[0, index], drawn.errors[:, index]
         span = (measure.lowest, measure.kind.high)
         return _studentised(value, errors[0], sample, errors[1], n, span, level)
+    return wilson(*share_counts(scores, measure), level)
+
+
+def share_counts(scores: Scores, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+    """Right images and images of every group at the effective sample size. Shapes: (G,), (G,)."""
     found = scores.cases(measure)
-    bounds = []
-    for rows in scores.inside:
+    counts = np.zeros((2, len(scores.inside)))
+    for position, rows in enumerate(scores.inside):
         chosen = rows[found.counted[rows]]
-        right = found.gained[chosen]
-        effect = design_effect(right, scores.clusters[chosen])
-        bounds.append(wilson(right.sum() / effect, len(chosen) / effect, level))
-    return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
+        counts[:, position] = effective(found.gained[chosen], scores.clusters[chosen])
+    return counts[0], counts[1]
 
 
 def _studentised(
@@ -123,7 +129,8 @@ def _studentised(
     Parameters
     ----------
     error, drawn_errors:
-        Standard errors of the value and of every resample. Shapes: (G,), (R, G).
+        Standard errors of the value and of every resample, over independent images.
+        Shapes: (G,), (R, G).
     n:
         Independent images. Shapes: (G,).
     span:
@@ -174,7 +181,8 @@ def _macro_area(
     still = used & (spread_of(drawn_areas) < 1e-12)
     terms = np.maximum(used.sum(axis=1), 1)
     extra = np.where(still, standard_errors(low, high, level) ** 2, 0).sum(axis=1) / terms**2
-    _, below, above = mean_of_independent(areas, low, high, used)
+    bounds = scaled(areas, low, high, level)
+    _, below, above = mean_of_independent(areas, bounds, np.full(areas.shape, np.inf), used)
     spread = np.sqrt(spread_of(sample) ** 2 + extra)
     return _logit(value, spread, supports.sum(axis=1), (below, above), level)
 
@@ -197,17 +205,17 @@ def _logit(
 
 def _mean_recall(scores: Scores, level: float) -> tuple[np.ndarray, np.ndarray]:
     shape = scores.supports.shape
-    effective, hits = np.zeros(shape), np.zeros(shape)
+    hits, n = np.zeros(shape), np.zeros(shape)
     for position, rows in enumerate(scores.inside):
         for code in np.flatnonzero(scores.recalled[position]):
             chosen = rows[scores.labels[rows] == code]
-            right = scores.correct[chosen]
-            effect = design_effect(right, scores.clusters[chosen])
-            effective[position, code] = len(chosen) / effect
-            hits[position, code] = right.sum() / effect
-    low, high = wilson(hits, effective, level)
-    with np.errstate(invalid="ignore"):
-        return mean_of_independent(hits / effective, low, high, scores.recalled)[1:]
+            hits[position, code], n[position, code] = effective(
+                scores.correct[chosen], scores.clusters[chosen]
+            )
+    recall = np.divide(hits, n, out=np.full(shape, np.nan), where=n > 0)
+    return mean_of_independent(recall, partial(wilson, hits, n), n, scores.recalled, level=level)[
+        1:
+    ]
 
 
 def calibration_bounds(

@@ -59,7 +59,7 @@ METRICS: dict[str, Metric] = {
             "balanced accuracy",
             "balanced accuracy",
             "Mean over classes of the share of their images that is recognised.",
-            "Wilson per class, joined by variance recovery",
+            "Wilson per class, joined as strata (Yan and Su)",
         ),
         Metric(
             "macro auroc",
@@ -140,6 +140,10 @@ METRICS: dict[str, Metric] = {
 JUDGED = tuple(name for name, metric in METRICS.items() if metric.judged)
 #: Shares of images that are right: their changes are counted image by image.
 COUNTED = ("accuracy", "sensitivity", "specificity")
+#: Shares of the images that a model calls something: which images these are depends on the model.
+CALLED = ("ppv", "npv")
+#: All that are shares of images.
+SHARES = (*COUNTED, *CALLED)
 
 #: Name of a set of several classes that count as one.
 ANY = "any of these"

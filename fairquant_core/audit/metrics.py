@@ -10,7 +10,7 @@ import pandas as pd
 
 from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap, group_means
 from fairquant_core.audit.grouping import OVERALL, UNKNOWN, Grouping
-from fairquant_core.audit.intervals import design_effect, wilson
+from fairquant_core.audit.intervals import effective, wilson
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.spread import spread
 
@@ -109,7 +109,11 @@ def group_accuracy(
     drawn = plan.statistics(lambda counts: group_means(counts, correct, grouping.one_hot()))
     value, low, high = (by_group[name].to_numpy(float) for name in ("accuracy", "low", "high"))
     counted = by_group["counted"].to_numpy(bool)
-    found = spread(value, low, high, drawn, counted, level=level, seed=seed)
+    own = [grouping.mask(name) for name in grouping.names]
+    shares = np.array([effective(correct[mask], clusters[mask]) for mask in own]).T
+    found = spread(
+        value, low, high, drawn, counted, shares=(shares[0], shares[1]), level=level, seed=seed
+    )
     overall = pd.Series(_accuracy_row(OVERALL, correct, clusters, level))
     return AccuracyTable(
         model,
@@ -174,10 +178,8 @@ def _proportion(
     right: np.ndarray, clusters: np.ndarray, level: float
 ) -> tuple[float, float, float]:
     """Share of True with its Wilson interval at the effective sample size; NaN without a case."""
-    n, hits = len(right), int(right.sum())
-    effect = design_effect(right, clusters)
-    low, high = wilson(hits / effect, n / effect, level)
-    return (hits / n if n else np.nan), float(low), float(high)
+    low, high = wilson(*effective(right, clusters), level)
+    return (float(right.mean()) if len(right) else np.nan), float(low), float(high)
 
 
 def _accuracy_row(

@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+#: How often any of the groups that are judged together may be called harmed though none is.
+FAMILY = 0.05
+
+
+def level_among(judged: int, level: float = 0.95) -> float:
+    """Confidence level at which one of so many groups that are judged together shows a harm.
+
+    For up to two it is the usual one, which leaves 2.5 % on the side of the harm.
+
+    Examples
+    --------
+    >>> [round(level_among(judged), 4) for judged in (1, 2, 4, 7)]
+    [0.95, 0.95, 0.975, 0.9857]
+
+    Source
+    ------
+    Bonferroni, one-sided: 5 % are shared by the groups. Judged again with the groups that are left
+    once one of them is found harmed, it is Holm's procedure (see `holm`).
+    """
+    return max(level, 1 - 2 * FAMILY / max(judged, 1))
+
 
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment (Holm 1979, Scandinavian Journal of Statistics 6:65).

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from fairquant_core.audit.auroc import area, class_areas
 from fairquant_core.audit.bootstrap import Bootstrap
@@ -159,8 +160,13 @@ class Scores:
                 top, bottom = self._where[f"{index}:top"], self._where[f"{index}:bottom"]
                 values[:, index] = _ratio(sums[..., top], sums[..., bottom])[..., 0]
                 if measure.metric in MEANS:
-                    squares = sums[..., self._where[f"{index}:square"]][..., 0]
-                    errors[:, index] = _error(values[:, index], squares, total[..., 0])
+                    squares, products, sizes = (
+                        sums[..., self._where[name]][..., 0]
+                        for name in (f"{index}:squares", f"{index}:products", "sizes")
+                    )
+                    mean = values[:, index]
+                    variance = squares - 2 * mean * products + mean**2 * sizes
+                    errors[:, index] = _ratio(np.sqrt(np.maximum(variance, 0)), total[..., 0])
         return Replicates(
             values,
             errors,
@@ -184,6 +190,7 @@ class Scores:
     def _table(self) -> tuple[np.ndarray, dict[str, slice]]:
         """All columns that are summed, and where each quantity's columns are."""
         identity = np.eye(len(self._classes))
+        patients = pd.MultiIndex.from_arrays([self.codes, self.clusters]).factorize()[0]
         parts = {
             "is": identity[self.labels],
             "hit": identity[self.labels] * self.correct[:, None],
@@ -196,7 +203,12 @@ class Scores:
                 parts[f"{index}:top"] = found.gained[:, None].astype(float)
                 parts[f"{index}:bottom"] = found.counted[:, None].astype(float)
                 if measure.metric in MEANS:
-                    parts[f"{index}:square"] = parts[f"{index}:top"] ** 2
+                    # Images of a patient are drawn together, so each may carry the patient's share.
+                    whole = np.bincount(patients, weights=found.gained)[patients]
+                    sizes = np.bincount(patients)[patients].astype(float)
+                    parts[f"{index}:squares"] = (whole**2 / sizes)[:, None]
+                    parts[f"{index}:products"] = whole[:, None]
+                    parts["sizes"] = sizes[:, None]
         ends = np.cumsum([part.shape[1] for part in parts.values()])
         starts = ends - [part.shape[1] for part in parts.values()]
         where = {
@@ -243,7 +255,7 @@ class Replicates:
     values:
         Shapes: (r, M, G), measures and groups in the order of the `Scores`.
     errors:
-        Standard errors of the measures that are means over images, as if images were independent;
+        Standard errors of the measures that are means over images, from the sums over patients;
         NaN for the others. Shapes: (r, M, G).
     true_positive_rate, false_positive_rate, called_rate:
         One class against the rest; the last is the share of images called that class.
@@ -294,11 +306,6 @@ class Sample:
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     shape = np.broadcast_shapes(top.shape, bottom.shape)
     return np.divide(top, bottom, out=np.full(shape, np.nan), where=bottom > 0)
-
-
-def _error(mean: np.ndarray, squares: np.ndarray, n: np.ndarray) -> np.ndarray:
-    variance = np.maximum(_ratio(squares, n) - mean**2, 0)
-    return np.sqrt(_ratio(variance, n))
 
 
 def _mean_of(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

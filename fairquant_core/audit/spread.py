@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fairquant_core.audit.gaps import NO_GAP, GapEstimate, deviations, gap_estimate
+from fairquant_core.audit.group_metrics import share_counts
 from fairquant_core.audit.grouping import OVERALL, UNKNOWN
-from fairquant_core.audit.intervals import mean_of_independent, standard_errors
+from fairquant_core.audit.intervals import mean_of_independent, scaled, standard_errors, wilson
+from fairquant_core.audit.measures import SHARES
 from fairquant_core.audit.replicates import Replicates, Scores
 
 TWO_GROUPS = "fewer than two groups hold enough images"
@@ -42,6 +45,7 @@ def spread(
     drawn: np.ndarray,
     counted: np.ndarray,
     *,
+    shares: tuple[np.ndarray, np.ndarray] | None = None,
     higher_is_better: bool = True,
     level: float = 0.95,
     seed: int = 0,
@@ -56,11 +60,14 @@ def spread(
         Shapes: (R, G).
     counted:
         Groups that count. Shapes: (G,) bool.
+    shares:
+        Where the values are shares of images: right images and images of each group, at the
+        effective sample size. Shapes: (G,), (G,).
 
     Source
     ------
     Gap: see `gaps.gap_estimate`; every group has at least the standard error that its own interval
-    amounts to. Mean: joined from the intervals of the groups, which share no image.
+    amounts to. Mean: `intervals.mean_of_independent`, since groups share no image.
     """
     chosen = np.flatnonzero(counted & ~np.isnan(value))
     if not len(chosen):
@@ -69,7 +76,11 @@ def spread(
     worst = chosen[int((value if higher_is_better else -value).argmin())]
     noise = deviations(drawn, standard_errors(low, high, level), seed=seed)
     gap = gap_estimate(value[:, None], noise[:, :, None], level)
-    macro = mean_of_independent(value, low, high)
+    bounds, sizes = scaled(value, low, high, level), np.full(len(value), np.inf)
+    if shares is not None:
+        right, sizes = (part[chosen] for part in shares)
+        bounds = partial(wilson, right, sizes)
+    macro = mean_of_independent(value, bounds, sizes, level=level)
     return Spread(int(worst), gap, *(float(figure) for figure in macro))
 
 
@@ -120,6 +131,7 @@ def spread_table(
             high,
             drawn.values[:, index],
             counted,
+            shares=share_counts(scores, measure) if measure.metric in SHARES else None,
             higher_is_better=better,
             level=level,
             seed=seed,

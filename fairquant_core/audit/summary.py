@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fairquant_core.audit.bootstrap import RESAMPLES, Bootstrap
+from fairquant_core.audit.criteria import JUDGING
 from fairquant_core.audit.group_metrics import metric_table
 from fairquant_core.audit.group_questions import GroupQuestions
 from fairquant_core.audit.grouping import UNKNOWN, Grouping
@@ -137,6 +138,7 @@ def audit_summary(
             "level": LEVEL,
             "resamples": resamples,
             "seed": seed,
+            "judging": JUDGING,
             "clustered": clusters < len(table),
         },
         "accuracy": {

@@ -11,9 +11,11 @@ from fairquant_core.audit.grouping import OVERALL
 from fairquant_core.audit.intervals import paired_score_interval
 from fairquant_core.audit.limits import Limits, Verdict
 from fairquant_core.audit.measures import COUNTED
+from fairquant_core.audit.paired_tests import level_among
 
 #: Beyond this many images of one group, "how many would settle it" is no practical answer.
 _MOST_IMAGES = 100_000
+TOGETHER = "every group and all images together"
 
 
 def shortages(row: Mapping, limits: Limits) -> list[str]:
@@ -33,9 +35,10 @@ def shortages(row: Mapping, limits: Limits) -> list[str]:
     return missing
 
 
-def images_to_settle(row: Mapping, limits: Limits) -> float:
+def images_to_settle(row: Mapping, limits: Limits, among: int = 1) -> float:
     """Smallest n that is decisive if the same shares of images change; else NaN.
 
+    A harm must stand where `among` groups are judged together; see `criteria.judge`.
     Clusters as in these data are allowed for by the design effect; for metrics that are no share of
     images, the interval is taken to shrink with the square root of n.
     """
@@ -52,11 +55,12 @@ def images_to_settle(row: Mapping, limits: Limits) -> float:
     if limits.metric in COUNTED:
         effective = sizes / row["design_effect"]
         lost, gained = (row[kind] / row["n"] * effective for kind in ("lost", "gained"))
-        low, high = paired_score_interval(lost, gained, effective)
+        low, _ = paired_score_interval(lost, gained, effective)
+        _, high = paired_score_interval(lost, gained, effective, level_among(among))
     else:
         shrink = np.sqrt(row["n"] / sizes)
         low = row["difference"] - (row["difference"] - row["low"]) * shrink
-        high = row["difference"] + (row["high"] - row["difference"]) * shrink
+        high = row["difference"] + (row["high_among"][among - 1] - row["difference"]) * shrink
     decisive = (-low < limits.margin) | (-high > limits.margin)
     if not decisive.any() or start >= _MOST_IMAGES:
         return math.nan
@@ -77,7 +81,12 @@ def images_without_change(margin: float) -> int:
 
 
 def verdict_sentence(
-    row: Mapping, limits: Limits, verdict: Verdict, missing: list[str], needed: float
+    row: Mapping,
+    limits: Limits,
+    verdict: Verdict,
+    missing: list[str],
+    needed: float,
+    among: int = 1,
 ) -> str:
     """One sentence: what changed, what the data allow, the limit and what follows.
 
@@ -87,6 +96,8 @@ def verdict_sentence(
         Result of `shortages`.
     needed:
         Result of `images_to_settle`; NaN when it is settled or cannot be.
+    among:
+        How many groups are judged together.
     """
 
     def in_points(fraction: float) -> str:
@@ -108,6 +119,14 @@ def verdict_sentence(
         settle = f"not even {_MOST_IMAGES:,} {counted_images(limits)} would settle it"
     else:
         settle = f"about {needed:,.0f} {counted_images(limits)} would settle it"
+    if best > limits.margin and not missing:
+        sure = -row["high_among"][among - 1]
+        rest = f"a loss of {in_points(sure)} points" if sure > 0 else "no loss at all"
+        return (
+            f"{head}no less than a loss of {in_points(best)} points if it is looked at alone, {limit}; but "
+            f"where {among} results are judged at once ({TOGETHER}), one may look like that by chance, "
+            f"and with allowance for it {rest} is possible: insufficient evidence; {settle}."
+        )
     span = f"a loss between {in_points(best)} and {in_points(worst)} points"
     if best < 0:
         span = f"anything from a gain of {in_points(-best)} to a loss of {in_points(worst)} points"

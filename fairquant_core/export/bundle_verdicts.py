@@ -1,4 +1,4 @@
-"""Does the verdict of an audit follow from its predictions and the limits? Judged again, group by group."""
+"""Does the verdict of an audit follow from its predictions and the limits? Judged again, as it was judged then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from fairquant_core.audit.bootstrap import RESAMPLES
 from fairquant_core.audit.comparison import paired_difference
-from fairquant_core.audit.criteria import judge, overall_verdict
+from fairquant_core.audit.criteria import JUDGING, judge, overall_verdict
 from fairquant_core.audit.limits import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.export.bundle_check import CheckFailed
@@ -26,6 +26,16 @@ OTHER_VERDICT = (
     "it, judged with this version of the program."
 )
 TOO_MANY_RESAMPLES = "{audit} asks for {resamples} resamples; at most {most} are drawn."
+LATER_JUDGING = (
+    "{audit} was judged in a way (number {found}) that this version of the program does not know; check it with a "
+    "later version."
+)
+OTHER_INTERVALS = ("balanced accuracy",)
+"""Metrics whose intervals were other ones when every group was judged by itself (`criteria.JUDGING` 1)."""
+EARLIER_JUDGING = (
+    "{audit} was judged by an earlier version of the program, whose intervals for the {metric} were other ones: for "
+    "{group} it says {said}, today it would be {found}. Its verdicts can only be checked with that version."
+)
 NO_VERDICT = "no verdict"
 WHOLE_RUN = "the whole run"
 TOO_MANY_IMAGES = "The verdict in {audit} was not judged again: the AUROC of {images} images takes too long for that."
@@ -63,19 +73,25 @@ def compare_verdicts(
         raise CheckFailed(OTHER_LIMITS.format(audit=audit_name))
     if limits.metric in RANKING and len(predictions) > MOST_RANKED:
         return TOO_MANY_IMAGES.format(audit=audit_name, images=len(predictions))
+    judging = audit["method"].get("judging", 1)
+    if judging not in range(1, JUDGING + 1):
+        raise CheckFailed(LATER_JUDGING.format(audit=audit_name, found=judging))
+    earlier = judging == 1 and limits.metric in OTHER_INTERVALS
     said = _said(audit)
-    found = _judged_again(audit_name, audit, predictions, groups, limits)
+    found = _judged_again(audit_name, audit, predictions, groups, limits, together=judging > 1)
     for group in dict.fromkeys((*found, *said)):
-        if said.get(group, NO_VERDICT) != found.get(group, NO_VERDICT):
-            raise CheckFailed(
-                OTHER_VERDICT.format(
-                    audit=audit_name,
-                    table=table_name,
-                    group=group,
-                    said=said.get(group, NO_VERDICT),
-                    found=found.get(group, NO_VERDICT),
-                )
-            )
+        words = {
+            "audit": audit_name,
+            "table": table_name,
+            "group": group,
+            "said": said.get(group, NO_VERDICT),
+            "found": found.get(group, NO_VERDICT),
+        }
+        if words["said"] == words["found"]:
+            continue
+        if earlier:
+            return EARLIER_JUDGING.format(metric=limits.metric, **words)
+        raise CheckFailed(OTHER_VERDICT.format(**words))
     return ""
 
 
@@ -94,6 +110,8 @@ def _judged_again(
     predictions: Predictions,
     groups: pd.Series,
     limits: Limits,
+    *,
+    together: bool,
 ) -> dict[str, str]:
     method = audit["method"]
     resamples = int(method["resamples"])
@@ -117,6 +135,6 @@ def _judged_again(
         resamples=resamples,
         seed=int(method["seed"]),
     )
-    verdicts = judge(differences, limits)
+    verdicts = judge(differences, limits, together=together)
     found = {str(row["group"]): str(row["verdict"]) for row in verdicts.to_dict("records")}
     return found | {WHOLE_RUN: str(overall_verdict(verdicts))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from fairquant_core.audit.bootstrap import Bootstrap, widening
 from fairquant_core.audit.calibration import calibration_curve, confusion
 from fairquant_core.audit.group_metrics import metric_table
 from fairquant_core.audit.grouping import Grouping
-from fairquant_core.audit.intervals import mean_of_independent, wilson
+from fairquant_core.audit.intervals import mean_of_independent, scaled, wilson
 from fairquant_core.audit.measures import Measure, standard_measures
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.replicates import Sample, Scores
@@ -245,14 +246,26 @@ def test_calibration_curve_and_confusion_count_every_image(make_scored: MakeScor
 
 
 def test_mean_of_independent_terms_by_hand() -> None:
+    value = np.array([0.75, 0.9])
     low, high = wilson([9, 45], [12, 50])
-    mean, below, above = mean_of_independent(np.array([0.75, 0.9]), low, high)
+    many = np.full(2, np.inf)
+    mean, below, above = mean_of_independent(value, scaled(value, low, high), many)
     assert mean == pytest.approx(0.825)
     assert below == pytest.approx(0.825 - np.hypot(0.75 - low[0], 0.9 - low[1]) / 2)
     assert above == pytest.approx(0.825 + np.hypot(high[0] - 0.75, high[1] - 0.9) / 2)
+    nothing = np.full(2, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isnan(mean_of_independent(*(np.full(2, np.nan),) * 3)).all()
+        found = mean_of_independent(nothing, scaled(nothing, nothing, nothing), many)
+        assert np.isnan(found).all()
+
+
+def test_mean_of_one_term_is_that_term_and_equal_terms_are_pooled() -> None:
+    alone = mean_of_independent(np.array([0.75]), partial(wilson, [9], [12]), np.array([12]))
+    assert alone[1:] == pytest.approx([float(bound) for bound in wilson(9, 12)])
+    hits, n = np.array([19, 20, 19, 20]), np.full(4, 20)
+    _, low, high = mean_of_independent(hits / n, partial(wilson, hits, n), n)
+    assert (low, high) == pytest.approx([float(bound) for bound in wilson(78, 80)], abs=0.012)
 
 
 def test_widening_is_students_factor() -> None:
