@@ -2,9 +2,10 @@
 
     python benchmarks/audit.py [--audits 400] [--json FILE]
 
-Three tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
+Four tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
 how often 95 % intervals hold the truth (of single figures, of paired changes, of gaps between
-groups); and how likely a loss is flagged, by group size.
+groups; `coverage.py` has many more designs of one group); how likely a loss is flagged, by group
+size; and how often any of several groups is flagged though none is harmed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fairquant_core.audit.grouping import OVERALL, Grouping
 from fairquant_core.audit.intervals import paired_score_interval
 from fairquant_core.audit.limits import Limits, Verdict
 from fairquant_core.audit.measures import Measure, standard_measures
+from fairquant_core.audit.paired_tests import level_among
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.replicates import Replicates, Sample, Scores
 from fairquant_core.audit.spread import spread_table
@@ -85,7 +87,8 @@ def samples(
     """Every model of a table, resampled with the same counts."""
     groups = table.groups("tone", "values")
     grouping = Grouping.build(groups, len(table), sorted(set(groups)))
-    plan = Bootstrap(grouping.codes, resamples=resamples, seed=seed)
+    clusters = table.frame["cluster"].to_numpy()
+    plan = Bootstrap(grouping.codes, clusters, resamples=resamples, seed=seed)
     return [Sample.of(Scores(table, model, grouping, measures), plan) for model in table.models]
 
 
@@ -202,8 +205,16 @@ def _truth(
     return truth
 
 
-def chances(n: int, p_lost: float, p_gained: float, margin: float = 0.02) -> dict[Verdict, float]:
-    """Exact chance of a verdict on n images: every outcome, weighted by its probability."""
+def chances(
+    n: int, p_lost: float, p_gained: float, margin: float = 0.02, among: int = 1
+) -> dict[Verdict, float]:
+    """Exact chance of a verdict on n images: every outcome, weighted by its probability.
+
+    Parameters
+    ----------
+    among:
+        How many results are judged together, none of them found harmed before this one.
+    """
     from scipy.stats import multinomial
 
     lost, gained = (side.ravel() for side in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
@@ -213,7 +224,8 @@ def chances(n: int, p_lost: float, p_gained: float, margin: float = 0.02) -> dic
     weight = multinomial(n, [p_lost, p_gained, 1 - p_lost - p_gained]).pmf(outcomes)
     likely = weight > 1e-9
     weight = weight[likely]
-    low, high = paired_score_interval(lost[likely], gained[likely], n)
+    low, _ = paired_score_interval(lost[likely], gained[likely], n)
+    _, high = paired_score_interval(lost[likely], gained[likely], n, level_among(among))
     return {
         Verdict.OUTSIDE: float(weight[-high > margin].sum()),
         Verdict.WITHIN: float(weight[-low < margin].sum()),
@@ -221,16 +233,76 @@ def chances(n: int, p_lost: float, p_gained: float, margin: float = 0.02) -> dic
 
 
 def power_table(turnover: float = 0.02) -> pd.DataFrame:
-    """Chance that a loss is OUTSIDE a limit of 2 points, and that no loss is WITHIN, by group size."""
+    """Chance that a loss is OUTSIDE a limit of 2 points, and that no loss is WITHIN, by group size.
+
+    Alone, and as one of seven results that are judged together (six groups and all images).
+    """
     rows = []
     for n in (30, 60, 120, 250, 500):
         row: dict[str, float] = {"images": n}
         for points in (0, 2, 5, 10, 15):
-            found = chances(n, turnover + points / 100, turnover)
-            row[f"{points} points lost: OUTSIDE"] = found[Verdict.OUTSIDE]
-        row["no net loss: WITHIN"] = chances(n, turnover, turnover)[Verdict.WITHIN]
+            for among, words in ((1, ""), (7, " of 7")):
+                found = chances(n, turnover + points / 100, turnover, among=among)
+                row[f"{points} lost: OUTSIDE{words}"] = found[Verdict.OUTSIDE]
+        row["none lost: WITHIN"] = chances(n, turnover, turnover)[Verdict.WITHIN]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def family_wise(
+    groups: int,
+    n: int,
+    p_lost: float,
+    p_gained: float,
+    *,
+    margin: float = 0.02,
+    cases: int = 20_000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How often any group, or all images together, is called OUTSIDE; all groups are alike.
+
+    Returns
+    -------
+    dict
+        "alone": if every result were judged by itself; "together": as `criteria.judge` does it
+        (Holm's procedure calls any result harmed exactly when its first step does).
+    """
+    rng = np.random.default_rng(seed)
+    lost = rng.binomial(n, p_lost, (cases, groups))
+    gained = rng.binomial(n - lost, p_gained / (1 - p_lost))
+    found = {}
+    for words, among in (("alone", 1), ("together", groups + 1)):
+        any_harm = np.zeros(cases, bool)
+        for one, other, size in (
+            (lost, gained, n),
+            (lost.sum(axis=1, keepdims=True), gained.sum(axis=1, keepdims=True), groups * n),
+        ):
+            pairs, place = np.unique(
+                np.stack([one.ravel(), other.ravel()]), axis=1, return_inverse=True
+            )
+            high = paired_score_interval(*pairs, size, level_among(among))[1][place.ravel()]
+            any_harm |= (-high.reshape(one.shape) > margin).any(axis=1)
+        found[words] = float(any_harm.mean())
+    return found
+
+
+def family_table() -> pd.DataFrame:
+    """`family_wise` for groups that lose nothing on balance, and for groups that lose just the limit."""
+    return pd.DataFrame(
+        [
+            {
+                "groups": groups,
+                "images each": n,
+                "turnover": turnover,
+                "lost": lost,
+                **family_wise(groups, n, (turnover + lost) / 2, (turnover - lost) / 2),
+            }
+            for groups in (3, 6, 12)
+            for n in (30, 120)
+            for turnover in (0.05, 0.1, 0.2)
+            for lost in (0, 0.02)
+        ]
+    )
 
 
 def timing(resamples: int = 2000) -> pd.DataFrame:
@@ -304,11 +376,15 @@ def main() -> None:
     power = power_table()
     print("\nVerdicts on accuracy, limit 2 points, 2 % of images gained (exact):")
     print(power.round(3).to_string(index=False))
+    family = family_table()
+    print("\nAny of the groups called OUTSIDE, judged alone and together (limit 2 points):")
+    print(family.round(3).to_string(index=False))
     if options.json:
         content = {
             "seconds": seconds.to_dict("records"),
             "coverage": pd.concat(tables).to_dict("records"),
             "power": power.to_dict("records"),
+            "family": family.to_dict("records"),
         }
         options.json.write_text(json.dumps(content, indent=2))
 

@@ -8,22 +8,24 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit, ndtri
 
-from fairquant_core.audit.bootstrap import (
-    percentile_interval,
-    spread_of,
-    widening,
-)
+from fairquant_core.audit.bootstrap import spread_of, widening
 from fairquant_core.audit.gaps import concentrated, inverted
 from fairquant_core.audit.intervals import (
     area_interval,
     effective,
+    mean_interval,
     mean_of_independent,
     scaled,
     standard_errors,
+    unseen,
     wilson,
 )
 from fairquant_core.audit.measures import Measure
 from fairquant_core.audit.replicates import MEANS, Replicates, Scores
+
+#: What the image that is furthest off may be taken for at least: a Brier score of 1 is about that of
+#: a wrong answer, and a group may happen to hold none.
+LEAST = {"brier": 1.0}
 
 NO_IMAGE = "no image"
 NO_POSITIVE = "no image of {classes}"
@@ -87,7 +89,6 @@ def _interval(
     level: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     value, sample = seen.values[0, index], drawn.values[:, index]
-    n = np.array([len(np.unique(scores.clusters[rows])) for rows in scores.inside])
     if measure.metric == "balanced accuracy":
         return _mean_recall(scores, level)
     if measure.metric == "ece":
@@ -99,9 +100,7 @@ def _interval(
         cases = [[int((truth[rows] == side).sum()) for rows in scores.inside] for side in (1, 0)]
         return _area(value, sample, np.array(cases[0]), np.array(cases[1]), level)
     if measure.metric in MEANS:
-        errors = seen.errors[0, index], drawn.errors[:, index]
-        span = (measure.lowest, measure.kind.high)
-        return _studentised(value, errors[0], sample, errors[1], n, span, level)
+        return _mean(scores, measure, level)
     return wilson(*share_counts(scores, measure), level)
 
 
@@ -115,42 +114,24 @@ def share_counts(scores: Scores, measure: Measure) -> tuple[np.ndarray, np.ndarr
     return counts[0], counts[1]
 
 
-def _studentised(
-    value: np.ndarray,
-    error: np.ndarray,
-    drawn: np.ndarray,
-    drawn_errors: np.ndarray,
-    n: np.ndarray,
-    span: tuple[float, float],
-    level: float,
-) -> tuple[np.ndarray, np.ndarray]:
+def _mean(scores: Scores, measure: Measure, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of a mean over images; one large term among many small ones makes it skewed.
 
-    Parameters
-    ----------
-    error, drawn_errors:
-        Standard errors of the value and of every resample, over independent images.
-        Shapes: (G,), (R, G).
-    n:
-        Independent images. Shapes: (G,).
-    span:
-        Smallest and largest possible term.
-
-    Source
-    ------
-    Davison & Hinkley 1997, section 5.2 (bootstrap t). Where all images are alike, one that differs
-    may just not have been seen, as in Wilson's interval of 0 of n.
+    Where all images are alike, one that differs may just not have been seen, as in Wilson's interval
+    of 0 of n.
     """
-    distance = drawn - value
-    ratio = np.full_like(distance, np.nan)
-    np.divide(distance, drawn_errors, out=ratio, where=drawn_errors > 1e-9)
-    low, high = percentile_interval(ratio, level)
-    unseen = ndtri(0.5 + level / 2) ** 2 / (n + ndtri(0.5 + level / 2) ** 2)
-    spread = (error > 1e-9) & ~np.isnan(low)
-    return (
-        np.where(spread, value - high * error, value + unseen * (span[0] - value)),
-        np.where(spread, value - low * error, value + unseen * (span[1] - value)),
-    )
+    figures = scores.cases(measure).gained
+    low, high = (np.full(len(scores.inside), np.nan) for _ in range(2))
+    for position, rows in enumerate(scores.inside):
+        own, clusters = figures[rows], scores.clusters[rows]
+        low[position], high[position] = mean_interval(
+            own, clusters, least=LEAST.get(measure.metric, 0), level=level
+        )
+        if len(rows) and np.ptp(own) == 0:
+            missed = float(unseen(len(np.unique(clusters)), level))
+            low[position] = min(low[position], own[0] + missed * (measure.lowest - own[0]))
+            high[position] = max(high[position], own[0] + missed * (measure.kind.high - own[0]))
+    return low, high
 
 
 def _area(

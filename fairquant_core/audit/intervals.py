@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 #: Bisection steps: the bracket [-1, 1] shrinks below 1e-12.
 _BISECTIONS = 42
@@ -244,6 +244,76 @@ def area_interval(
     low = _bisect(excess, np.zeros_like(found), found)
     high = _bisect(excess, np.ones_like(found), found)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+def mean_interval(
+    values: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    repeated: int = 1,
+    least: float = 0.0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Student's interval of a mean, with the cluster that is furthest off counted more than once.
+
+    Where few images are far off and many near, a sample that happens to hold none of the few shows
+    too little spread: of the Brier score at 97 % accuracy, Student's interval of 30 images held the
+    truth in 83 % of samples only, the studentised bootstrap in 91 %.
+
+    Parameters
+    ----------
+    values:
+        One figure per image. Shapes: (n,).
+    clusters:
+        Cluster of every image. Shapes: (n,).
+    repeated:
+        How many times more the cluster that is furthest off counts.
+    least:
+        How far off that cluster is taken to be at least, as a value of one image.
+
+    Returns
+    -------
+    tuple
+        Low and high; infinite with one cluster, NaN without an image.
+
+    Source
+    ------
+    Linearised variance over clusters with the factor n / (n - 1) (Davison & Hinkley 1997, section 3.8).
+    Observations added before the variance is taken: Agresti & Coull 1998, The American Statistician
+    52:119, for shares; how large the added ones are is learnt from the data here. How many it takes
+    was found by simulation: see `benchmarks.coverage`.
+
+    Examples
+    --------
+    >>> low, high = mean_interval(np.array([0.0, 0.1, 0.2, 0.9]), np.arange(4), repeated=0)
+    >>> round(low, 3), round(high, 3)
+    (-0.35, 0.95)
+    """
+    n = len(values)
+    if not n:
+        return np.nan, np.nan
+    mean = float(values.mean())
+    codes = np.unique(clusters, return_inverse=True)[1].ravel()
+    off = np.abs(np.bincount(codes, weights=values - mean))
+    found = len(off)
+    if found < 2:
+        return -np.inf, np.inf
+    furthest = max(float(off.max()), least - mean)
+    variance = found / (found - 1) * ((off**2).sum() + repeated * furthest**2) / n**2
+    half = float(stdtrit(found - 1, 0.5 + level / 2) * np.sqrt(variance))
+    return mean - half, mean + half
+
+
+def unseen(n: ArrayLike, level: float = 0.95) -> np.ndarray:
+    """How large a share of images may have changed, or be otherwise, although none of n is seen to.
+
+    Examples
+    --------
+    >>> float(unseen(20).round(3))
+    0.161
+    """
+    none = np.zeros_like(np.asarray(n, float))
+    return paired_score_interval(none, none, n, level)[1]
 
 
 def standard_errors(low: np.ndarray, high: np.ndarray, level: float = 0.95) -> np.ndarray:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from fairquant_core.audit.auroc import area, class_areas
 from fairquant_core.audit.bootstrap import Bootstrap
@@ -145,7 +144,6 @@ class Scores:
         recall = _ratio(hits, support)
         areas = self._areas(weights) if self._needs_areas else None
         values = np.full((len(weights), len(self.measures), len(self.groups)), np.nan)
-        errors = np.full_like(values, np.nan)
         for index, measure in enumerate(self.measures):
             if measure.metric == "balanced accuracy":
                 values[:, index] = _mean_of(recall, self.recalled)
@@ -159,17 +157,8 @@ class Scores:
             else:
                 top, bottom = self._where[f"{index}:top"], self._where[f"{index}:bottom"]
                 values[:, index] = _ratio(sums[..., top], sums[..., bottom])[..., 0]
-                if measure.metric in MEANS:
-                    squares, products, sizes = (
-                        sums[..., self._where[name]][..., 0]
-                        for name in (f"{index}:squares", f"{index}:products", "sizes")
-                    )
-                    mean = values[:, index]
-                    variance = squares - 2 * mean * products + mean**2 * sizes
-                    errors[:, index] = _ratio(np.sqrt(np.maximum(variance, 0)), total[..., 0])
         return Replicates(
             values,
-            errors,
             recall,
             _ratio(called - hits, total - support),
             _ratio(called, np.broadcast_to(total, called.shape)),
@@ -190,7 +179,6 @@ class Scores:
     def _table(self) -> tuple[np.ndarray, dict[str, slice]]:
         """All columns that are summed, and where each quantity's columns are."""
         identity = np.eye(len(self._classes))
-        patients = pd.MultiIndex.from_arrays([self.codes, self.clusters]).factorize()[0]
         parts = {
             "is": identity[self.labels],
             "hit": identity[self.labels] * self.correct[:, None],
@@ -202,13 +190,6 @@ class Scores:
                 found = self.cases(measure)
                 parts[f"{index}:top"] = found.gained[:, None].astype(float)
                 parts[f"{index}:bottom"] = found.counted[:, None].astype(float)
-                if measure.metric in MEANS:
-                    # Images of a patient are drawn together, so each may carry the patient's share.
-                    whole = np.bincount(patients, weights=found.gained)[patients]
-                    sizes = np.bincount(patients)[patients].astype(float)
-                    parts[f"{index}:squares"] = (whole**2 / sizes)[:, None]
-                    parts[f"{index}:products"] = whole[:, None]
-                    parts["sizes"] = sizes[:, None]
         ends = np.cumsum([part.shape[1] for part in parts.values()])
         starts = ends - [part.shape[1] for part in parts.values()]
         where = {
@@ -254,9 +235,6 @@ class Replicates:
     ----------
     values:
         Shapes: (r, M, G), measures and groups in the order of the `Scores`.
-    errors:
-        Standard errors of the measures that are means over images, from the sums over patients;
-        NaN for the others. Shapes: (r, M, G).
     true_positive_rate, false_positive_rate, called_rate:
         One class against the rest; the last is the share of images called that class.
         Shapes: (r, G, C).
@@ -269,7 +247,6 @@ class Replicates:
     """
 
     values: np.ndarray
-    errors: np.ndarray
     true_positive_rate: np.ndarray
     false_positive_rate: np.ndarray
     called_rate: np.ndarray
