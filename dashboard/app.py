@@ -24,6 +24,8 @@ st.set_page_config(
     layout="wide",
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
+# The one thing that the theme in .streamlit/config.toml cannot say; the file tells why.
+st.html(ROOT / "dashboard" / "style.css")
 
 sections = {
     "": [

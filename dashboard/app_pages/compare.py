@@ -55,9 +55,8 @@ pair = pair_sections.of_the_run(run)
 if reading == FULL:
     st.subheader("What changed between two classifiers", anchor=False)
     pair = pair_sections.controls(run)
-    if pair_sections.in_full(case, run, pair, scheme, shown) and full_audit_sections.in_full(
-        run, pair
-    ):
+    comparable = pair_sections.in_full(case, run, pair, scheme, shown)
+    if comparable and full_audit_sections.in_full(case, run, pair, scheme):
         group_question_sections.in_full(case, run, pair)
 pair_sections.flips(case, run, pair, scheme)
 

@@ -9,6 +9,7 @@ from dashboard.components import (
     data,
     live,
     page,
+    saliency_flips,
     saliency_gallery,
     saliency_lesion,
     saliency_sections,
@@ -41,21 +42,27 @@ if view is None:
 
 live.seen(job)
 page.opening(QUESTION, saliency_lesion.answer(view))
-saliency_lesion.redraw(run, choice, view)
+if job is None or not job.state.active:
+    saliency_lesion.redraw(run, choice, view)
 picture_slot = st.container()
 with st.container(border=True):
+    reading = choices.segmented(
+        "Read it", [SHORT, FULL], default=SHORT, required=True, key="saliency_reading"
+    )
     saliency_sections.choice_controls(case, run, choice, methods)
-    shelf = saliency_gallery.controls(view)
+    shelf = saliency_gallery.controls(view, reading == FULL)
 with picture_slot:
     saliency_gallery.pictures(case, run, view, shelf)
 st.caption(COMPLETENESS_NOTE)
+if job is not None and job.state != "finished":
+    # Further maps, or these with new masks; what was drawn before stays above.
+    live.job_panel(job, "saliency")
+saliency_flips.section(run, choice, view, job)
+saliency_flips.unknown(case, run, choice, view, shelf, job)
 
 saliency_lesion.section(case, view)
 st.subheader("How far the gaze moved, per group", anchor=False)
 saliency_sections.groups_chart(case, view, OVERLAP)
-reading = choices.segmented(
-    "Read it", [SHORT, FULL], default=SHORT, required=True, key="saliency_reading"
-)
 if reading == FULL:
     saliency_sections.groups_chart(case, view, DRIFT)
 st.caption(saliency_sections.sample_words(view))

@@ -159,11 +159,20 @@ class SaliencyMaps:
 
     def view(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps of this choice; None if there are none."""
+        row = self._shown(run_id, choice)
+        return None if row is None else self._read(row, choice)
+
+    def result(self, run_id: str, choice: SaliencyChoice) -> str | None:
+        """The artefact that `view` reads, also while further maps are drawn; None if there is none."""
+        row = self._shown(run_id, choice)
+        return None if row is None else row.result_hash
+
+    def _shown(self, run_id: str, choice: SaliencyChoice) -> Job | None:
         rows = self._rows(run_id, choice, JobState.FINISHED)
         whole = [row for row in rows if row.result_hash and self._whole(row.result_hash)]
         # Who asked for more flips has all the others too; a job that was resumed later may have fewer.
         whole.sort(key=lambda row: (self._other_masks(row), -len(row.config["image_ids"])))
-        return self._read(whole[0], choice) if whole else None
+        return next(iter(whole), None)
 
     def outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
         """Whether masks of the lesions came, went or changed since these maps were drawn."""

@@ -324,6 +324,10 @@ class Services(ReviewServices):
         """Whether the masks of the lesions are others than when the newest maps were drawn."""
         return self._saliency.outdated(run_id, choice)
 
+    def saliency_result(self, run_id: str, choice: SaliencyChoice) -> str | None:
+        """Fingerprint of the newest finished maps, or None; it stays while further ones are drawn."""
+        return self._saliency.result(run_id, choice)
+
     def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         """The newest finished maps, or None."""
         return self._saliency.view(run_id, choice)

@@ -228,13 +228,11 @@ def _board(case_id: str, runs: tuple[tuple[str, str, str | None], ...]) -> Board
 
 def saliency(run: RunView, choice: SaliencyChoice) -> SaliencyView | None:
     """The newest finished maps, or None."""
-    job = state.services().saliency_job(run.id, choice)
-    if job is None or job.result_hash is None:
-        return None
-    return _saliency(run.id, choice, job.result_hash)
+    result = state.services().saliency_result(run.id, choice)
+    return None if result is None else _saliency(run.id, choice, result)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner=False)
 def _saliency(run_id: str, choice: SaliencyChoice, result_hash: str) -> SaliencyView | None:
     return state.services().saliency(run_id, choice)
 

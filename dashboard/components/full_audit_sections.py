@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.backend.full_audit import FullAuditView
-from dashboard.backend.views import RunView
+from dashboard.backend.views import CaseView, RunView
 from dashboard.components import data, tables
 from dashboard.components.charts import full_audit as charts
 from dashboard.components.pair_sections import NOTE, Pair
@@ -25,8 +25,12 @@ CRITERIA = {
 }
 
 
-def in_full(run: RunView, pair: Pair) -> bool:
+def in_full(case: CaseView, run: RunView, pair: Pair, scheme: str) -> bool:
     """Everything that the audits say about two classifiers, each part drawn when it is opened.
+
+    Parameters
+    ----------
+    scheme : the grouping that was chosen on the page.
 
     Returns
     -------
@@ -42,9 +46,10 @@ def in_full(run: RunView, pair: Pair) -> bool:
         who = joined(audit.earlier)
         st.info(escaped(AUDITED_EARLIER.format(who=who)), icon=":material/history:")
         return False
+    others = "" if scheme == case.scheme else ", not those chosen above"
     st.caption(
-        f"{escaped(capital(pair.words))}. Groups of the case: {escaped(audit.scheme_title)}. All figures come from "
-        f"the {audit.images:,} audit photographs, with 95 % intervals. A figure that the photographs "
+        f"{escaped(capital(pair.words))}. Groups of the case{others}: {escaped(audit.scheme_title)}. All "
+        f"figures come from the {audit.images:,} audit photographs, with 95 % intervals. A figure that the photographs "
         f"cannot give is “{NOT_ESTIMABLE}”, never zero."
     )
     for label, key, icon, draw in (
@@ -261,7 +266,8 @@ def _calibration(audit: FullAuditView, pair: Pair) -> None:
         tables.in_percent(rows[["model", "group", "n", *fractions]], fractions),
         f"Calibration {group} {pair.words}",
         "full_calibration",
-        {"model": "Model", "group": "Group", "n": "Images"}
+        {"model": st.column_config.TextColumn("Model", width="medium"), "group": "Group"}
+        | {"n": "Images"}
         | {"bin_low": tables.share("Sure from"), "bin_high": tables.share("Sure to")}
         | {"confidence": tables.share("Sure, mean"), "accuracy": tables.share("Right")}
         | {"low": tables.share("95 % from"), "high": tables.share("95 % to")},

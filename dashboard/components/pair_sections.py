@@ -25,6 +25,14 @@ POINTS = ("difference", "low", "high")
 NOTE = {"note": st.column_config.TextColumn("Note", width="medium")}
 NAMES = {"from": None, "to": None}
 """Columns that only the downloaded table needs: on the page the names stand above it."""
+FLIPS = {
+    "id": "Photograph",
+    "group": "Group",
+    "label": "Diagnosis",
+    "before": "Was called",
+    "after": "Is called now",
+    "kind": "Lost or gained",
+}
 
 OTHER_SCHEME = (
     "Nothing is judged here: the limits of this case were set for {groups}. Its verdict stands at the top of "
@@ -170,8 +178,8 @@ def difference_table(
         "high": tables.number("95 % to", digits),
         "lost": st.column_config.NumberColumn("Lost", help="Right before, wrong now."),
         "gained": st.column_config.NumberColumn("Gained", help="Wrong before, right now."),
-        "p_value": tables.number(test, 3),
-        "p_holm": tables.number("p after Holm", 3, "Adjusted for looking at several groups."),
+        "p_value": tables.chance(test),
+        "p_holm": tables.chance("p after Holm", "Adjusted for looking at several groups."),
         **NOTE,
     }
     if not counted_images:
@@ -196,7 +204,7 @@ def every_change(differences: pd.DataFrame, pair: Pair) -> None:
     figures = {name: tables.plain(name.capitalize()) for name in ("before", "after")}
     figures |= {"difference": tables.plain("Change"), "low": tables.plain("95 % from")}
     figures |= {"high": tables.plain("95 % to"), "lost": "Lost", "gained": "Gained"}
-    figures |= {"p_value": tables.plain("p"), "p_holm": tables.plain("p after Holm")}
+    figures |= {"p_value": tables.chance("p"), "p_holm": tables.chance("p after Holm")}
     columns = {"measure": "Measure", "group": "Group"} | tables.COUNTS | figures | NOTE
     frame = differences.assign(note=tables.notes(differences))[list(columns)]
     name = f"Change of every measure {pair.words}"
@@ -242,7 +250,7 @@ def flips(case: CaseView, run: RunView, chosen: Pair, scheme: str) -> None:
         _pictures(case, rows.head(FLIPS_SHOWN))
         if len(rows) > FLIPS_SHOWN:
             st.caption(f"The first {FLIPS_SHOWN} of {len(rows)}; the table holds all.")
-        tables.table(_named(rows, chosen), f"Flips {chosen.words}", "flips", NAMES)
+        tables.table(_named(rows, chosen), f"Flips {chosen.words}", "flips", FLIPS | NAMES)
 
 
 def _pictures(case: CaseView, rows: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,8 @@ from dashboard.components.charts import lesion as outlines
 from dashboard.components.charts import saliency as charts
 from dashboard.components.data import FULL_PRECISION
 from dashboard.components.glossary import tip
-from dashboard.components.words import escaped, known, percent, when
+from dashboard.components.words import UNKNOWN_TONE, escaped, known, percent, when
+from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
 
 PER_PAGE = 3
@@ -37,8 +38,11 @@ OUTLINED = "White and dark line: the border of the lesion, from the mask that th
 OWN_SCALES = "Every map has its own colour scale: only places can be compared, not strengths."
 SCALE_NOTE = (
     "Yellow matters most, blue least. {scale} They are smoothed for the eye; the figures are computed "
-    "from the maps as they are. The completeness delta is what a map's values miss of the change of "
-    "the score that they should add up to."
+    "from the maps as they are."
+)
+COMPLETENESS = (
+    "The completeness delta is what a map's values miss of the change of the score that they should add "
+    "up to."
 )
 SHARED = (
     "One scale for all maps of a photograph shows which is weaker; off, each map uses all colours."
@@ -53,12 +57,19 @@ class Shelf:
     strength: float
     shared: bool
     outline: bool = False
+    in_full: bool = False
 
 
-def controls(view: SaliencyView) -> Shelf:
-    """Choose group, order, strength, colour scale and page."""
+def controls(view: SaliencyView, in_full: bool = False) -> Shelf:
+    """Choose group, order, strength, colour scale and page.
+
+    Parameters
+    ----------
+    in_full : show the figures for statisticians below every map as well.
+    """
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        groups = [ALL_GROUPS, *dict.fromkeys(view.by_group["group"])]
+        known_groups = [one for one in dict.fromkeys(view.by_group["group"]) if one != UNKNOWN]
+        groups = [ALL_GROUPS, *known_groups]
         if st.session_state.get("saliency_group") not in groups:
             st.session_state["saliency_group"] = ALL_GROUPS
         group = st.selectbox("Group", groups, key="saliency_group", width=170)
@@ -74,14 +85,19 @@ def controls(view: SaliencyView) -> Shelf:
             "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=170
         )
         rows = ordered(view, None if group == ALL_GROUPS else group, flips_first)
-        pages = max(1, math.ceil(len(rows) / PER_PAGE))
-        number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
+        return page_of(rows, Shelf(rows, strength, shared, outline, in_full), "saliency")
+
+
+def page_of(rows: pd.DataFrame, shelf: Shelf, key: str) -> Shelf:
+    """Choose one page of photographs, seen as another shelf is seen."""
+    pages = max(1, math.ceil(len(rows) / PER_PAGE))
+    number = st.pagination(pages, key=f"{key}_page") if pages > 1 else 1
     first = PER_PAGE * (min(int(number or 1), pages) - 1)
-    return Shelf(rows.iloc[first : first + PER_PAGE], strength, shared, outline)
+    return replace(shelf, rows=rows.iloc[first : first + PER_PAGE])
 
 
 def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.DataFrame:
-    """Photographs of one group or all: flips by any candidate first, then the largest drift.
+    """Photographs of one group or of all known ones: flips by any candidate first, then the largest drift.
 
     Photographs without a figure come last.
 
@@ -92,14 +108,20 @@ def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.Data
     changes = view.changes.assign(flipped=view.changes["flip"].isin(list(BADGES)))
     found = changes.groupby("id").agg(flipped=("flipped", "any"), moved=("drift", "max"))
     rows = view.frame.join(found, on="id")
-    if group is not None:
-        rows = rows[rows["group"] == group]
+    rows = rows[rows["group"] != UNKNOWN if group is None else rows["group"] == group]
     keys = ["flipped", "moved"] if flips_first else ["moved"]
     return rows.sort_values(keys, ascending=False, kind="stable", na_position="last")
 
 
-def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> None:
-    """Draw the rows of a page, their facts and notes, the colour scale and the download."""
+def pictures(
+    case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf, key: str = "saliency"
+) -> None:
+    """Draw the rows of a page, their facts and notes, the colour scale and the download.
+
+    Parameters
+    ----------
+    key : unique on the page.
+    """
     if shelf.rows.empty:
         st.caption("No photograph of this group has maps.")
         return
@@ -130,9 +152,11 @@ def pictures(case: CaseView, run: RunView, view: SaliencyView, shelf: Shelf) -> 
         )
         st.caption("most", width="content")
         if drawn:
-            _download(drawn, titles)
-    note = SCALE_NOTE.format(scale=ONE_SCALE if shelf.shared else OWN_SCALES)
-    st.caption(f"{note} {OUTLINED}" if shelf.outline else note)
+            _download(drawn, titles, key)
+    words = [SCALE_NOTE.format(scale=ONE_SCALE if shelf.shared else OWN_SCALES)]
+    words += [COMPLETENESS] if shelf.in_full else []
+    words += [OUTLINED] if shelf.outline else []
+    st.caption(" ".join(words))
 
 
 def _row(
@@ -143,7 +167,7 @@ def _row(
     shelf: Shelf,
 ) -> list[Image.Image]:
     """Photograph and maps of one row with their figures; returns the pictures that were drawn."""
-    subject = f"{row['label']}, {row['group']}"
+    subject = f"{row['label']}, {_group(row)}"
     border = saliency_lesion.outline(view, row) if shelf.outline else None
     fact = saliency_lesion.fact(view, row)
     about = f"Photograph: {subject}{'; ' + fact if fact else ''}{', outlined' if border is not None else ''}"
@@ -177,13 +201,13 @@ def _row(
                 picture = with_border(photograph.convert("L").convert("RGB"))
                 st.image(picture, width="stretch", alt=f"{NO_MAP} {name}: {subject}")
                 st.caption(NO_MAP)
-            _figures(view, row, model, share)
+            _figures(view, row, model, share, shelf.in_full)
         drawn.append(picture)
     return drawn
 
 
-def _figures(view: SaliencyView, row: pd.Series, model: int, share: str) -> None:
-    """Below a map: the decision, how far the gaze moved, its share on the lesion, whether it adds up."""
+def _figures(view: SaliencyView, row: pd.Series, model: int, share: str, in_full: bool) -> None:
+    """Below a map: the decision, whether it looks at the same place, its share on the lesion; in full more."""
     lines = []
     if model == 0:
         lines.append(f"full precision decided: {escaped(str(row['before']))}")
@@ -193,14 +217,14 @@ def _figures(view: SaliencyView, row: pd.Series, model: int, share: str) -> None
         badge = BADGES.get(str(change["flip"]), "")
         who = "candidate decided" if len(view.candidates) == 1 else "decided"
         lines.append(f"{badge} {who}: {escaped(str(change['after']))}".strip())
-        lines.append(
-            f"overlap {percent(change['overlap'])} · drift {charts.DRIFT.words(change['drift'])}"
-        )
+        lines.append(f"same place: {percent(change['overlap'])} (overlap)")
+        if in_full:
+            lines.append(f"drift {charts.DRIFT.words(change['drift'])}")
     if share:
         lines.append(share)
     place = int(row["place"])
     delta, score = view.completeness[model, place], view.score_change[model, place]
-    if known(delta):
+    if in_full and known(delta):
         lines.append(f"completeness delta {delta:+z.2f} of {score:z.2f}")
     text = "  \n".join(lines)
     st.markdown(f":small[{text}]")
@@ -209,14 +233,14 @@ def _figures(view: SaliencyView, row: pd.Series, model: int, share: str) -> None
 def _facts(view: SaliencyView, row: pd.Series) -> None:
     """What the photograph shows, how much of it is lesion, and whose score is explained."""
     drawn = "drawn at random" if row["sampled"] else "shown because it flipped"
-    st.markdown(f"**{escaped(str(row['label']))}**  \n{escaped(str(row['group']))}")
+    st.markdown(f"**{escaped(str(row['label']))}**  \n{escaped(_group(row))}")
     lines = [f"{row['id']}, {drawn}", f"score of: {row['target']}", saliency_lesion.fact(view, row)]
     st.caption("  \n".join(escaped(line) for line in lines if line))
 
 
 def _notes(run: RunView, image_id: str, notes: list[NoteView]) -> None:
     """Read and leave remarks on a photograph."""
-    label = f"Notes ({len(notes)})" if notes else "Add a note"
+    label = f"Notes ({len(notes)})" if notes else "Note"
     with st.popover(label, icon=":material/edit_note:", key=f"notes_{image_id}"):
         for note in notes:
             person = escaped(note.person) or "without a name"
@@ -253,7 +277,11 @@ def _words(view: SaliencyView, row: pd.Series) -> str:
         f"{change['after']}, overlap {percent(change['overlap'])}{_on_lesion(change)}"
         for _, change in changes.iterrows()
     ]
-    return f"{row['id']} · {row['label']} · {row['group']} · {' · '.join(parts)}"
+    return f"{row['id']} · {row['label']} · {_group(row)} · {' · '.join(parts)}"
+
+
+def _group(row: pd.Series) -> str:
+    return UNKNOWN_TONE.lower() if row["group"] == UNKNOWN else str(row["group"])
 
 
 def _on_lesion(change: pd.Series) -> str:
@@ -264,15 +292,17 @@ def _on_lesion(change: pd.Series) -> str:
     )
 
 
-def _download(drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...]) -> None:
+def _download(
+    drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...], key: str
+) -> None:
     buffer = io.BytesIO()
     charts.sheet(drawn, titles).save(buffer, "PNG")
     st.download_button(
         "Download these pictures as PNG",
         buffer.getvalue(),
-        file_name="saliency.png",
+        file_name=f"{key}.png",
         mime="image/png",
-        key="saliency_png",
+        key=f"{key}_png",
         icon=":material/download:",
         on_click="ignore",
         type="tertiary",

@@ -108,7 +108,7 @@ def words(view: SaliencyView) -> str:
     own = saliency_sections.of_candidate(view, view.candidates[0])
     changes = [
         f"{group_words(row['group'])} {points(row['lesion_change'], sign=True)} "
-        f"({100 * row['lesion_change_low']:.1f} to {100 * row['lesion_change_high']:.1f})"
+        f"({100 * row['lesion_change_low']:z.1f} to {100 * row['lesion_change_high']:z.1f})"
         for _, row in own.dropna(subset=["lesion_change_low"]).iterrows()
     ]
     text = (

@@ -182,15 +182,15 @@ def groups_chart(case: CaseView, view: SaliencyView, measure: charts.Measure) ->
 def sample_words(view: SaliencyView) -> str:
     """How the photographs were chosen."""
     sampled = int(view.frame["sampled"].sum())
-    flips = view.by_group.groupby("candidate")[["flips", "flips_shown"]].sum().max()
     text = (
         f"The figures rest on {counted(sampled, 'photograph')} of the audit part, up to "
         f"{view.choice.per_group} per group, drawn at random and the same for every candidate."
     )
-    if flips["flips"]:
+    if view.flips is not None and not view.flips.empty:
+        shown, there = int(view.flips["asked"].sum()), int(view.flips["flips"].sum())
         text += (
-            f" {int(flips['flips_shown'])} of {int(flips['flips'])} flips are shown as well; those "
-            "that were not drawn do not count, because flips drift more than others."
+            f" {shown} of {counted(there, 'flip')} are shown as well; those that were not drawn at random do not "
+            "count, because flips drift more than others."
         )
     return text
 

@@ -143,6 +143,11 @@ def number(label: str, digits: int = 2, tip: str | None = None) -> Any:
     return st.column_config.NumberColumn(label, format=f"%.{digits}f", help=tip)
 
 
+def chance(label: str, tip: str | None = None) -> Any:
+    """Column of p values: two digits that count, so that a small one is not shown as zero."""
+    return st.column_config.NumberColumn(label, format="%.2g", help=tip)
+
+
 def plain(label: str, tip: str | None = None) -> Any:
     """Column of figures that are not percentages."""
     return number(label, 3, tip)

@@ -160,6 +160,10 @@ def time_left(seconds: float | None) -> str:
     return "" if seconds is None else f"about {duration(seconds)} left"
 
 
+UNKNOWN_TONE = "Skin tone unknown"
+"""The heading over photographs whose skin tone nobody noted."""
+
+
 def group_words(group: str) -> str:
     """Return a group's name inside a sentence.
 

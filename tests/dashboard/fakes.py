@@ -378,6 +378,14 @@ class FakeServices(FakeReview):
             raise FairQuantError(self.fail_with)
         return "job-saliency"
 
+    def request_more_flips(
+        self, run_id: str, choice: SaliencyChoice, group: str, count: int | None = None
+    ) -> str:
+        self.calls.append(("request_more_flips", (run_id, choice, group, count)))
+        if self.fail_with:
+            raise FairQuantError(self.fail_with)
+        return "job-saliency"
+
     def last_saliency(self, run_id: str) -> SaliencyChoice | None:
         return self.saliency_asked
 
@@ -386,6 +394,9 @@ class FakeServices(FakeReview):
 
     def saliency_outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
         return self.saliency_masks_changed
+
+    def saliency_result(self, run_id: str, choice: SaliencyChoice) -> str | None:
+        return "9a" * 32 if self.saliency_drawn else None
 
     def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
         if not self.saliency_drawn:

@@ -93,4 +93,5 @@ def as_view(compared: ComparedMaps, rows: pd.DataFrame, choice: SaliencyChoice) 
         score_change=compared.score_change,
         by_group=by_group.rename(columns={"model": "candidate"}).assign(flips=3, flips_shown=1),
         covers=None if compared.lesion is None else compared.lesion.covers,
+        flips=pd.DataFrame({"group": GROUPS, "flips": 3, "asked": 1}),
     )

@@ -228,7 +228,7 @@ def test_maps_that_show_nothing_are_not_estimable(
     assert clean(app)
     assert answer(app).startswith("No drift can be estimated")
     assert "Not estimable: this map is constant" in captions(app)
-    assert "overlap not estimable" in " ".join(text.value for text in app.markdown)
+    assert "same place: not estimable (overlap)" in " ".join(text.value for text in app.markdown)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ STEP = 0.22
 CHANCE = "by chance alone"
 SMALLEST, BIGGEST = 5, 18
 """Pixels of the marks of a calibration curve."""
+
+LINE = 34
+"""Letters of a line below a confusion matrix; two stand beside one another."""
 
 COUNTED_ABOVE = 12
 """With more classes the cells of a confusion matrix are too small for a number."""
@@ -364,7 +368,7 @@ def confusion_matrix(
         )
     )
     framed(figure, 160 + max(26, 44 - len(names)) * len(names))
-    figure.update_xaxes(title_text=across, tickangle=-40, showgrid=False)
+    figure.update_xaxes(title_text="<br>".join(wrap(across, LINE)), tickangle=-40, showgrid=False)
     figure.update_yaxes(title_text=down, autorange="reversed", showgrid=False)
     return figure
 
