@@ -12,8 +12,8 @@ from scipy.special import ndtr, ndtri, stdtrit
 _BISECTIONS = 42
 #: With fewer clusters that show any change, the design effect cannot be estimated from the data.
 MINIMUM_CHANGED_CLUSTERS = 5
-#: Rounds in which the common quantile of a mean settles; it then changes by less than 1 in 1,000.
-_ROUNDS = 8
+#: Rounds in which the common quantile of a mean settles; the bounds then change by less than 0.001.
+_ROUNDS = 5
 
 #: Low and high of all terms, at levels that broadcast against them.
 Bounds = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

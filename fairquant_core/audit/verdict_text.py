@@ -15,7 +15,6 @@ from fairquant_core.audit.paired_tests import level_among
 
 #: Beyond this many images of one group, "how many would settle it" is no practical answer.
 _MOST_IMAGES = 100_000
-TOGETHER = "every group and all images together"
 
 
 def shortages(row: Mapping, limits: Limits) -> list[str]:
@@ -88,7 +87,9 @@ def verdict_sentence(
     needed: float,
     among: int = 1,
 ) -> str:
-    """One sentence: what changed, what the data allow, the limit and what follows.
+    """What changed, what the data allow, the limit and what follows, in one sentence.
+
+    In three where a group would be OUTSIDE if it were judged alone; see `criteria.judge`.
 
     Parameters
     ----------
@@ -121,11 +122,13 @@ def verdict_sentence(
         settle = f"about {needed:,.0f} {counted_images(limits)} would settle it"
     if best > limits.margin and not missing:
         sure = -row["high_among"][among - 1]
-        rest = f"a loss of {in_points(sure)} points" if sure > 0 else "no loss at all"
+        least = f"the loss may be as small as {in_points(sure)} points"
         return (
-            f"{head}no less than a loss of {in_points(best)} points if it is looked at alone, {limit}; but "
-            f"where {among} results are judged at once ({TOGETHER}), one may look like that by chance, "
-            f"and with allowance for it {rest} is possible: insufficient evidence; {settle}."
+            f"{title(row['group'])}: {moved}; looked at alone, that is a loss of at least "
+            f"{in_points(best)} points, and {limit}. But {among} results are judged at once (every group, "
+            "and all images together), and one of them can look like that by chance. With allowance "
+            f"for that, {least if sure > 0 else 'there may be no loss at all'}: insufficient evidence; "
+            f"{settle}."
         )
     span = f"a loss between {in_points(best)} and {in_points(worst)} points"
     if best < 0:

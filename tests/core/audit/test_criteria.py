@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -122,6 +123,61 @@ def test_three_verdicts(make_predictions: MakePredictions) -> None:
         "good: 5 of 2000 images were lost and as many gained; the data allow a loss of at most "
         "0.4 points, the limit is 2: within the limit."
     )
+
+
+def test_a_harm_must_stand_among_all_that_are_judged(make_predictions: MakePredictions) -> None:
+    """Six of 40 lost: beyond the limit if looked at alone, not as the worst of six groups."""
+    spared = {f"group {index}": (40, 2, 2) for index in range(5)}
+    table = differences(make_predictions, harmed=(40, 6, 0), **spared)
+    by_itself = judge(table, Limits(), together=False).set_index("group")
+    assert by_itself.loc["harmed", "verdict"] == Verdict.OUTSIDE
+    judged = judge(table, Limits())
+    row = judged.set_index("group").loc["harmed"]
+    assert row["verdict"] == Verdict.INSUFFICIENT
+    assert row["sentence"] == (
+        "harmed: 6 of 40 images (15 points) were lost net; looked at alone, that is a loss of at least "
+        "4.9 points, and the limit is 2. But 7 results are judged at once (every group, and all images "
+        "together), and one of them can look like that by chance. With allowance for that, there may "
+        "be no loss at all: insufficient evidence; about 48 images would settle it."
+    )
+    more = differences(make_predictions, harmed=(44, 7, 0), **spared)
+    assert "the loss may be as small as 1.99 points" in verdict_of(more, "harmed")["sentence"]
+    assert overall_verdict(judged) == Verdict.INSUFFICIENT
+    # If as large a share of as many images more changes, it does stand.
+    grown = int(row["images_to_settle"])
+    larger = differences(make_predictions, harmed=(grown, math.ceil(0.15 * grown), 0), **spared)
+    assert verdict_of(larger, "harmed")["verdict"] == Verdict.OUTSIDE
+    # Fewer that are judged need less allowance: groups that limits leave out, or too small ones.
+    assert verdict_of(table, "harmed", Limits(groups=("harmed",)))["verdict"] == Verdict.OUTSIDE
+    tiny = {name: (5, 1, 1) for name in spared}
+    few = differences(make_predictions, harmed=(40, 6, 0), **tiny)
+    assert verdict_of(few, "harmed")["verdict"] == Verdict.OUTSIDE
+
+
+def test_a_harm_that_is_found_leaves_fewer_to_make_allowance_for(
+    make_predictions: MakePredictions,
+) -> None:
+    """Holm: the group that is surely harmed does not count against the next one."""
+    spared = {f"group {index}": (400, 4, 4) for index in range(2)}
+    found = {}
+    for lost in (4, 200):
+        table = differences(make_predictions, first=(400, lost, 4), next=(40, 6, 0), **spared)
+        bounds = table.set_index("group").loc["next", "high_among"]
+        assert len(bounds) == 5 and bounds[0] == bounds[1] < bounds[2] < bounds[4]
+        found[lost] = judge(table, Limits()).set_index("group")["verdict"]
+    assert found[200]["first"] == found[200]["overall"] == Verdict.OUTSIDE
+    assert found[200]["next"] == Verdict.OUTSIDE
+    assert found[4]["next"] == Verdict.INSUFFICIENT
+
+
+def test_the_allowance_makes_no_group_pass(make_predictions: MakePredictions) -> None:
+    changes = {f"group {index}": (400 + 40 * index, index, index) for index in range(6)}
+    table = differences(make_predictions, **changes)
+    within = [
+        set(judged.loc[judged["verdict"] == Verdict.WITHIN, "group"])
+        for judged in (judge(table, Limits()), judge(table, Limits(), together=False))
+    ]
+    assert within[0] == within[1] == {"overall", *changes}
 
 
 def test_sentence_says_what_would_settle_it(make_predictions: MakePredictions) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.audit import chances
+from benchmarks.audit import chances, family_wise
 from fairquant_core.audit.comparison import paired_difference
 from fairquant_core.audit.criteria import Limits, Verdict, judge
 from fairquant_core.audit.predictions import IMAGE_COLUMNS, Predictions
@@ -110,3 +110,66 @@ def test_a_rare_but_complete_loss_of_auroc_is_not_called_within(
         found.append(judge(change, limits)["verdict"].iloc[0])
     assert found.count(Verdict.WITHIN) <= 0.05 * len(found)
     assert found.count(Verdict.OUTSIDE) <= 0.05 * len(found)
+
+
+@pytest.mark.parametrize("groups", [3, 6])
+@pytest.mark.parametrize("n", [30, 120])
+@pytest.mark.parametrize("turnover", [0.1, 0.2])
+@pytest.mark.parametrize("lost", [0, MARGIN])
+def test_any_of_several_groups_is_hardly_ever_flagged(
+    groups: int, n: int, turnover: float, lost: float
+) -> None:
+    """Also where every group loses just what is allowed, which is the hardest case."""
+    found = family_wise(groups, n, (turnover + lost) / 2, (turnover - lost) / 2)
+    error = np.sqrt(0.05 * 0.95 / 20_000)
+    assert found["together"] <= 0.05 + 2 * error
+    assert found["together"] < found["alone"]
+
+
+def test_six_groups_judged_each_by_itself_would_be_flagged_too_often() -> None:
+    """What the allowance is for: six groups of 30 in which one image in five gets another answer."""
+    found = family_wise(6, 30, 0.1, 0.1)
+    assert found["alone"] > 0.06 and found["together"] < 0.02
+
+
+def test_whole_audits_of_six_groups_are_flagged_as_computed(
+    make_predictions: MakePredictions,
+) -> None:
+    """`judge` on real tables: a group is flagged at the bound for all seven results, or none is."""
+    rng = np.random.default_rng(8)
+    groups = pd.Series(np.repeat([f"group {index}" for index in range(6)], 30))
+    labels = np.repeat("nevus", len(groups))
+    flagged_cases, runs = 0, 20
+    for _ in range(runs):
+        moved = rng.random(len(groups))
+        before = np.where(moved > 0.85, "melanoma", labels)
+        after = np.where(moved < 0.15, "melanoma", labels)
+        table = make_predictions(labels, groups, a=before, b=after)
+        change = paired_difference(table, "a", "b", groups, resamples=5)
+        flagged = {
+            each: set(verdicts.loc[verdicts["verdict"] == Verdict.OUTSIDE, "group"])
+            for each in (True, False)
+            for verdicts in [judge(change, Limits(), together=each)]
+        }
+        assert flagged[True] <= flagged[False]
+        bounds = np.array(change["high_among"].tolist())
+        assert (np.diff(bounds, axis=1) >= -1e-12).all()
+        assert bool(flagged[True]) == bool((-bounds[:, -1] > MARGIN).any())
+        flagged_cases += bool(flagged[True])
+    assert flagged_cases <= 0.05 * runs
+
+
+@pytest.mark.parametrize(
+    ("groups", "n", "p_lost"), [(3, 150, 0.14), (6, 150, 0.16), (6, 300, 0.11)]
+)
+def test_a_harmed_group_among_spared_ones_is_flagged_with_the_power_of_the_sample(
+    groups: int, n: int, p_lost: float
+) -> None:
+    """The allowance for other groups costs what the quantile says, and no more."""
+    p_gained, among = 0.02, groups + 1
+    drop = p_lost - p_gained
+    error = np.sqrt((p_lost + p_gained - drop**2) / n)
+    expected = norm.cdf((drop - MARGIN) / error - norm.ppf(1 - 0.05 / among))
+    found = chances(n, p_lost, p_gained, among=among)[Verdict.OUTSIDE]
+    assert found == pytest.approx(expected, abs=0.08)
+    assert found > 0.7

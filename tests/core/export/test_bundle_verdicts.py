@@ -71,3 +71,33 @@ def test_limits_that_take_too_long_are_left_out_in_words(
 
     found = signed(with_decisions(edit_json(run_files, "audit.json", ranked)))
     assert f"{IMAGES} images takes too long" in found.check("Audit figures").sentence
+
+
+def test_an_audit_of_an_earlier_version_is_judged_as_it_was_then(
+    run_files: Files, signed: Make
+) -> None:
+    """Every group by itself: what was OUTSIDE then stays true."""
+    old = edit_json(run_files, "audit.json", lambda audit: audit["method"].pop("judging"))
+    sentence = signed(with_decisions(old)).check("Audit figures").sentence
+    assert "Every verdict was judged again" in sentence
+
+
+def test_an_audit_of_a_later_version_is_not_guessed_at(run_files: Files, signed: Make) -> None:
+    new = edit_json(run_files, "audit.json", lambda audit: audit["method"].update(judging=99))
+    found = signed(with_decisions(new))
+    assert "Audit figures" in failed(found)
+    assert "check it with a later version" in found.check("Audit figures").sentence
+
+
+def test_intervals_that_were_other_ones_then_are_told(run_files: Files, signed: Make) -> None:
+    def earlier(audit: dict[str, Any]) -> None:
+        audit["method"].pop("judging")
+        audit["limits"]["metric"] = "balanced accuracy"
+        audit["limits_fingerprint"] = Limits.from_json(audit["limits"]).fingerprint
+        judged(audit, "FST V-VI").update(verdict="INSUFFICIENT EVIDENCE")
+
+    found = signed(with_decisions(edit_json(run_files, "audit.json", earlier)))
+    sentence = found.check("Audit figures").sentence
+    assert "Audit figures" not in failed(found)
+    assert "whose intervals for the balanced accuracy were other ones" in sentence
+    assert "judged again from the predictions" not in sentence
