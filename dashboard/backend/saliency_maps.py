@@ -168,25 +168,38 @@ class SaliencyMaps:
         return None if row is None else row.result_hash
 
     def _shown(self, run_id: str, choice: SaliencyChoice) -> Job | None:
-        rows = self._rows(run_id, choice, JobState.FINISHED)
-        whole = [row for row in rows if row.result_hash and self._whole(row.result_hash)]
         # Who asked for more flips has all the others too; a job that was resumed later may have fewer.
-        whole.sort(key=lambda row: (self._other_masks(row), -len(row.config["image_ids"])))
-        return next(iter(whole), None)
+        rows = self._rows(run_id, choice, JobState.FINISHED, largest_first=True)
+        whole = (row for row in rows if row.result_hash and self._whole(row.result_hash))
+        return next(whole, None)
 
     def outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
         """Whether masks of the lesions came, went or changed since these maps were drawn."""
         row = next(iter(self._rows(run_id, choice, JobState.FINISHED)), None)
-        return row is not None and self._other_masks(row)
+        return row is not None and bool(self._other_masks([row]))
 
-    def _other_masks(self, row: Job) -> bool:
-        now = mask_state(self._cases.cohort(row.case_id), row.config["image_ids"])
-        return now != row.config.get("masks", [])
+    def _other_masks(self, rows: Sequence[Job]) -> set[str]:
+        """Ids of those jobs of a case that were drawn with other masks than there are now."""
+        ids = list(dict.fromkeys(one for row in rows for one in row.config["image_ids"]))
+        known = mask_state(self._cases.cohort(rows[0].case_id), ids) if rows else []
+        now = {state[0]: state for state in known}
+        return {
+            row.id
+            for row in rows
+            if [now[one] for one in row.config["image_ids"] if one in now]
+            != row.config.get("masks", [])
+        }
 
     def _whole(self, result: str) -> bool:
         return all(self._artefacts.has(result, name) for name in (SALIENCY_FILE, GROUPS_FILE))
 
-    def _rows(self, run_id: str, choice: SaliencyChoice, state: JobState | None) -> list[Job]:
+    def _rows(
+        self,
+        run_id: str,
+        choice: SaliencyChoice,
+        state: JobState | None,
+        largest_first: bool = False,
+    ) -> list[Job]:
         choice = _normal(choice, run_id)
         runs = [self._jobs.row(one, JobKind.RUN) for one in (run_id, *choice.others)]
         results = {run.id: run.result_hash for run in runs}
@@ -198,7 +211,11 @@ class SaliencyMaps:
             if (row.config.get("choice"), row.config.get("results")) == (wanted, results)
         ]
         # Newest first, but before all others those that were drawn with the masks that are there now.
-        return sorted(found, key=self._other_masks)
+        other = self._other_masks(found)
+        return sorted(
+            found,
+            key=lambda row: (row.id in other, -len(row.config["image_ids"]) * largest_first),
+        )
 
     def _decisions(self, case: Case, runs: Sequence[Job]) -> list[Decisions]:
         found = [self._decided(case, run.id) for run in runs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -295,11 +296,10 @@ def _on_lesion(change: pd.Series) -> str:
 def _download(
     drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...], key: str
 ) -> None:
-    buffer = io.BytesIO()
-    charts.sheet(drawn, titles).save(buffer, "PNG")
     st.download_button(
         "Download these pictures as PNG",
-        buffer.getvalue(),
+        # Put together only when somebody wants it.
+        partial(_sheet, drawn, titles),
         file_name=f"{key}.png",
         mime="image/png",
         key=f"{key}_png",
@@ -307,3 +307,9 @@ def _download(
         on_click="ignore",
         type="tertiary",
     )
+
+
+def _sheet(drawn: list[tuple[list[Image.Image], str]], titles: tuple[str, ...]) -> bytes:
+    buffer = io.BytesIO()
+    charts.sheet(drawn, titles).save(buffer, "PNG")
+    return buffer.getvalue()
