@@ -11,13 +11,12 @@ from fairquant_core.audit.bootstrap import percentile_interval, spread_of, widen
 from fairquant_core.audit.group_metrics import calibration_bounds, share_counts, sizes
 from fairquant_core.audit.intervals import (
     design_effect,
-    difference_of_dependent,
     mean_interval,
-    mean_of_independent,
     paired_score_interval,
     unseen,
     wilson,
 )
+from fairquant_core.audit.joined_intervals import difference_of_dependent, mean_of_independent
 from fairquant_core.audit.measures import CALLED, COUNTED, Measure
 from fairquant_core.audit.replicates import Sample, Scores
 
@@ -48,8 +47,8 @@ def change_interval(before: Sample, after: Sample, index: int, level: float = 0.
     Shares of right images: paired score interval (`intervals.paired_score_interval`); where images
     come in clusters it is taken at the effective sample size and widened to the clustered bootstrap.
     Balanced accuracy and net benefit: the same interval per class, or for positive and other images,
-    joined as strata (`intervals.mean_of_independent`). Predictive values, and the two calibration
-    errors: the intervals before and after, joined (`intervals.difference_of_dependent`), the latter
+    joined as strata (`joined_intervals.mean_of_independent`). Predictive values, and the two calibration
+    errors: the intervals before and after, joined (`joined_intervals.difference_of_dependent`), the latter
     as if they did not go together. Brier score: `intervals.mean_interval`. AUROC: bootstrap, widened
     for small groups; a loss is never ruled out sooner than by the score interval without any change.
     """

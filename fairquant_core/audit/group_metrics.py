@@ -14,12 +14,11 @@ from fairquant_core.audit.intervals import (
     area_interval,
     effective,
     mean_interval,
-    mean_of_independent,
-    scaled,
     standard_errors,
     unseen,
     wilson,
 )
+from fairquant_core.audit.joined_intervals import mean_of_independent, scaled
 from fairquant_core.audit.measures import Measure
 from fairquant_core.audit.replicates import MEANS, Replicates, Scores
 

@@ -11,7 +11,8 @@ import pandas as pd
 from fairquant_core.audit.gaps import NO_GAP, GapEstimate, deviations, gap_estimate
 from fairquant_core.audit.group_metrics import share_counts
 from fairquant_core.audit.grouping import OVERALL, UNKNOWN
-from fairquant_core.audit.intervals import mean_of_independent, scaled, standard_errors, wilson
+from fairquant_core.audit.intervals import standard_errors, wilson
+from fairquant_core.audit.joined_intervals import mean_of_independent, scaled
 from fairquant_core.audit.measures import SHARES
 from fairquant_core.audit.replicates import Replicates, Scores
 
@@ -67,7 +68,7 @@ def spread(
     Source
     ------
     Gap: see `gaps.gap_estimate`; every group has at least the standard error that its own interval
-    amounts to. Mean: `intervals.mean_of_independent`, since groups share no image.
+    amounts to. Mean: `joined_intervals.mean_of_independent`, since groups share no image.
     """
     chosen = np.flatnonzero(counted & ~np.isnan(value))
     if not len(chosen):

@@ -25,7 +25,8 @@ from fairquant_core.audit.bootstrap import Bootstrap, widening
 from fairquant_core.audit.calibration import calibration_curve, confusion
 from fairquant_core.audit.group_metrics import metric_table
 from fairquant_core.audit.grouping import Grouping
-from fairquant_core.audit.intervals import mean_of_independent, scaled, wilson
+from fairquant_core.audit.intervals import wilson
+from fairquant_core.audit.joined_intervals import mean_of_independent, scaled
 from fairquant_core.audit.measures import Measure, standard_measures
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.replicates import Sample, Scores
