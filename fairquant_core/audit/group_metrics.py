@@ -123,8 +123,10 @@ def _mean(scores: Scores, measure: Measure, level: float) -> tuple[np.ndarray, n
     low, high = (np.full(len(scores.inside), np.nan) for _ in range(2))
     for position, rows in enumerate(scores.inside):
         own, clusters = figures[rows], scores.clusters[rows]
+        least = LEAST.get(measure.metric)
+        repeated, furthest = (2, 0.0) if least is None else (1, least)
         low[position], high[position] = mean_interval(
-            own, clusters, least=LEAST.get(measure.metric, 0), level=level
+            own, clusters, repeated=repeated, least=furthest, level=level
         )
         if len(rows) and np.ptp(own) == 0:
             missed = float(unseen(len(np.unique(clusters)), level))

@@ -46,7 +46,7 @@ class Metric:
 
 
 _WILSON = "Wilson, at the effective sample size where images come in clusters"
-_STUDENT = "Student's t over patients, with the one that is furthest off counted twice"
+_STUDENT = "Student's t over patients, with the one that is furthest off counted more than once"
 _LOGIT = "bootstrap standard error on the logit scale"
 
 METRICS: dict[str, Metric] = {
