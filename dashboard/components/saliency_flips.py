@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
@@ -62,9 +64,23 @@ def unknown(
     row = flips.set_index("group").loc[UNKNOWN]
     _row(run, choice, UNKNOWN, int(row["flips"]), int(row["asked"]), job)
     rows = saliency_gallery.ordered(view, UNKNOWN, flips_first=True)
-    if not rows.empty:
-        own = saliency_gallery.page_of(rows, shelf, "saliency_unknown")
-        saliency_gallery.pictures(case, run, view, own, "saliency_unknown")
+    if rows.empty:
+        return
+    pages = saliency_gallery.page_count(rows)
+    # A second pagination would be a landmark of the same name for people who do not see the page.
+    number = (
+        st.selectbox(
+            "Page",
+            range(1, pages + 1),
+            format_func=lambda page: f"{page} of {pages}",
+            key="saliency_unknown_page",
+            width=110,
+        )
+        if pages > 1
+        else 1
+    )
+    own = saliency_gallery.page_of(replace(shelf, rows=rows), number)
+    saliency_gallery.pictures(case, run, view, own, "saliency_unknown")
 
 
 def flip_words(group: str, flips: int, asked: int) -> str:

@@ -86,15 +86,20 @@ def controls(view: SaliencyView, in_full: bool = False) -> Shelf:
             "Strength of the overlay", 0.0, 1.0, 0.75, 0.05, key="saliency_strength", width=170
         )
         rows = ordered(view, None if group == ALL_GROUPS else group, flips_first)
-        return page_of(rows, Shelf(rows, strength, shared, outline, in_full), "saliency")
+        pages = page_count(rows)
+        number = st.pagination(pages, key="saliency_page") if pages > 1 else 1
+    return page_of(Shelf(rows, strength, shared, outline, in_full), number)
 
 
-def page_of(rows: pd.DataFrame, shelf: Shelf, key: str) -> Shelf:
-    """Choose one page of photographs, seen as another shelf is seen."""
-    pages = max(1, math.ceil(len(rows) / PER_PAGE))
-    number = st.pagination(pages, key=f"{key}_page") if pages > 1 else 1
-    first = PER_PAGE * (min(int(number or 1), pages) - 1)
-    return replace(shelf, rows=rows.iloc[first : first + PER_PAGE])
+def page_count(rows: pd.DataFrame) -> int:
+    """How many pages these photographs fill, at least one."""
+    return max(1, math.ceil(len(rows) / PER_PAGE))
+
+
+def page_of(shelf: Shelf, number: int | None) -> Shelf:
+    """One page of a shelf with all photographs; the last one where there are fewer."""
+    first = PER_PAGE * (min(int(number or 1), page_count(shelf.rows)) - 1)
+    return replace(shelf, rows=shelf.rows.iloc[first : first + PER_PAGE])
 
 
 def ordered(view: SaliencyView, group: str | None, flips_first: bool) -> pd.DataFrame:

@@ -111,6 +111,23 @@ def test_flips_of_unknown_skin_tone_have_a_section_of_their_own(
     assert not any("skin tone unknown" in alt for alt in alts[:9])
 
 
+def test_flips_of_unknown_skin_tone_have_pages_of_their_own(
+    many: FakeServices, open_page: Open
+) -> None:
+    view = many.saliency_view
+    assert view is not None
+    frame = view.frame.copy()
+    frame.loc[:3, "group"] = "unknown"
+    many.saliency_view = replace(view, frame=frame)
+    app = open_page("saliency")
+    app.selectbox(key="saliency_unknown_page").select(2).run()
+
+    assert clean(app)
+    assert app.selectbox(key="saliency_unknown_page").options == ["1 of 2", "2 of 2"]
+    alts = [picture.alt for images in app.image for picture in images.proto.imgs]
+    assert sum(alt.endswith("skin tone unknown") for alt in alts) == 3
+
+
 def test_without_unknown_flips_there_is_no_such_section(open_page: Open) -> None:
     app = open_page("saliency")
 
