@@ -111,7 +111,7 @@ def make_case(services: Services, folder: Path, **changes: Any) -> str:
         "classifier_path": folder / "model.safetensors",
         "scheme": "fst3",
         "must_not_miss": ("malignant",),
-        "limits": Limits(margin=0.5, minimum_images=5),
+        "limits": Limits(margin=0.45, minimum_images=5),
     }
     return services.create_case(NewCase(**{**values, **changes}))
 

@@ -34,7 +34,7 @@ def test_a_new_case_waits_for_its_preparation(services: Services, tmp_path: Path
     assert case.classifier.parameters == 80
     assert case.groups == ("FST I-II", "FST III-IV", "FST V-VI")
     assert sum(case.cohort.n_by_split.values()) == case.cohort.n == 120
-    assert case.limits == Limits(margin=0.5, minimum_images=5)
+    assert case.limits == Limits(margin=0.45, minimum_images=5)
     with pytest.raises(FairQuantError, match="not ready"):
         services.start_run(case.id, {})
 

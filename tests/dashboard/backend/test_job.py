@@ -58,7 +58,7 @@ def _journey(services: Services, tmp_path: Path) -> None:
             image_size=32,
             fit_epochs=1,
             must_not_miss=("malignant",),
-            limits=Limits(margin=0.5, minimum_images=5),
+            limits=Limits(margin=0.45, minimum_images=5),
         )
     )
     prepare_job = services.case(case_id).prepare_job

@@ -285,7 +285,7 @@ TAMPERS: dict[str, Tamper] = {
     "manifest": _artefact("manifest.json"),
     "classifier": _classifier,
     "image of the cohort": _image,
-    "limits": _sql("UPDATE cases SET limits = replace(limits, '0.5', '0.9')"),
+    "limits": _sql("UPDATE cases SET limits = replace(limits, '0.45', '0.9')"),
     "withdrawal erased": _sql("DELETE FROM reviews WHERE decision = 'propose'"),
     "override invented": _sql("UPDATE reviews SET override = 'fine' WHERE decision = 'approve'"),
 }
