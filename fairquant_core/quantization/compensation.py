@@ -9,9 +9,9 @@ What was measured, as mean divergence of the class probabilities from full preci
 (Fitzpatrick17k, MobileNetV2, 2.5 bits, one or two classifiers, codes symmetric about zero): nearest rounding with
 fitting norms 1.08; compensated 0.45; with sweeps over the codes afterwards 0.42 (0.35 since the lowest code is used,
 four classifiers). Inputs of the full-precision network instead of the rounded one: no better (0.43 for 0.43). Aiming
-at the full-precision network's outputs for its own inputs: 0.39 with 256 images but 0.50 with 128, and a higher loss. Moments
-about the mean instead of about zero: no difference. Correcting the biases: nothing here, where only the last layer has
-one; half the divergence in a small transformer at 2 bits.
+at the full-precision network's outputs for its own inputs: 0.39 with 256 images but 0.50 with 128, and a higher loss.
+Moments about the mean instead of about zero: no difference. Correcting the biases: nothing here, where only the last
+layer has one; half the divergence in a small transformer at 2 bits.
 """
 
 from __future__ import annotations
