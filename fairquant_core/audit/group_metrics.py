@@ -203,15 +203,19 @@ def _mean_recall(scores: Scores, level: float) -> tuple[np.ndarray, np.ndarray]:
 def calibration_bounds(
     scores: Scores, seen: Replicates, drawn: Replicates, index: int, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the calibration error of every group. Shapes: (G,), (G,)."""
+    """Bounds of the calibration error of every group. Shapes: (G,), (G,).
+
+    Source: `gaps.inverted`, since an error is never below zero and chance alone makes one; few images as in
+    `bootstrap.widening`.
+    """
     value = seen.values[0, index]
     bounds = np.array([np.zeros(len(value)), np.ones(len(value))])
     for position, rows in enumerate(scores.inside):
         # A single image says nothing about others.
-        if len(np.unique(scores.clusters[rows])) < 2:
+        if (clusters := len(np.unique(scores.clusters[rows]))) < 2:
             continue
         shift = seen.miscalibration[0, position]
-        noise = drawn.miscalibration[:, position] - shift
+        noise = (drawn.miscalibration[:, position] - shift) * widening(np.array(clusters), level)
         few = np.copysign(concentrated(np.abs(shift), np.abs(noise).mean(axis=0)), shift)
         all_alike = np.copysign(noise.std(axis=0), shift)
         found = inverted(_total_size, value[position], few, all_alike, noise, level)
