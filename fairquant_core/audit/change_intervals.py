@@ -86,13 +86,18 @@ def changes(before: Scores, after: Scores, measure: Measure) -> list[tuple[np.nd
     return [(change[rows], before.clusters[rows]) for rows in members]
 
 
+def _lost_gained(change: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Images lost, gained and all, at the effective sample size. Shapes: (n,), (n,) -> (3,)."""
+    counts = np.array([(change < 0).sum(), (change > 0).sum(), len(change)])
+    return counts / design_effect(change, clusters)
+
+
 def _counted_change(before: Sample, after: Sample, index: int, level: float) -> Interval:
     measure = before.scores.measures[index]
     counts = np.zeros((3, len(before.scores.inside)))
     clustered = np.zeros(len(before.scores.inside), bool)
     for position, (moved, patients) in enumerate(changes(before.scores, after.scores, measure)):
-        effect = design_effect(moved, patients)
-        counts[:, position] = np.array([(moved < 0).sum(), (moved > 0).sum(), len(moved)]) / effect
+        counts[:, position] = _lost_gained(moved, patients)
         clustered[position] = len(np.unique(patients)) < len(moved)
     lost, gained, n = counts
     low, high = paired_score_interval(lost, gained, n, level)
@@ -107,15 +112,13 @@ def _counted_change(before: Sample, after: Sample, index: int, level: float) -> 
 def _recall_change(before: Scores, after: Scores, level: float) -> Interval:
     """Score interval of every class's change, joined. Shapes: (G,), (G,)."""
     shape = before.supports.shape
-    lost, gained, n = (np.zeros(shape) for _ in range(3))
+    counts = np.zeros((3, *shape))
     for position, rows in enumerate(before.inside):
         for code in np.flatnonzero(before.recalled[position]):
             chosen = rows[before.labels[rows] == code]
             change = after.correct[chosen].astype(np.int8) - before.correct[chosen].astype(np.int8)
-            effect = design_effect(change, before.clusters[chosen])
-            lost[position, code] = (change < 0).sum() / effect
-            gained[position, code] = (change > 0).sum() / effect
-            n[position, code] = len(chosen) / effect
+            counts[:, position, code] = _lost_gained(change, before.clusters[chosen])
+    lost, gained, n = counts
     value = np.divide(gained - lost, n, out=np.full(shape, np.nan), where=n > 0)
     bounds = partial(paired_score_interval, lost, gained, n)
     return mean_of_independent(value, bounds, n, before.recalled, level=level)[1:]
@@ -133,17 +136,16 @@ def _benefit_change(before: Scores, after: Scores, measure: Measure, level: floa
     truth = before.truth(measure)
     weights = {True: 1.0, False: -threshold / (1 - threshold)}
     shape = (len(before.inside), len(weights))
-    lost, gained, n, share = (np.zeros(shape) for _ in range(4))
+    counts, share = np.zeros((3, *shape)), np.zeros(shape)
     for column, (side, weight) in enumerate(weights.items()):
         # A positive image that is called no longer is lost; so is another one that is called now.
         sign = 1 if side else -1
         for position, rows in enumerate(before.inside):
             chosen = rows[truth[rows] == side]
-            effect = design_effect(change[chosen], before.clusters[chosen])
-            lost[position, column] = (sign * change[chosen] == -1).sum() / effect
-            gained[position, column] = (sign * change[chosen] == 1).sum() / effect
-            n[position, column] = len(chosen) / effect
+            moved = sign * change[chosen]
+            counts[:, position, column] = _lost_gained(moved, before.clusters[chosen])
             share[position, column] = abs(weight) * len(chosen) / max(len(rows), 1)
+    lost, gained, n = counts
     value = np.divide(gained - lost, n, out=np.full(shape, np.nan), where=n > 0)
     bounds = partial(paired_score_interval, lost, gained, n)
     return mean_of_independent(value, bounds, n, weights=share, level=level)[1:]

@@ -14,7 +14,6 @@ from PIL import Image
 from dashboard.backend.full_audit import FullAudits, FullAuditView
 from dashboard.backend.new_case import groups_of
 from dashboard.backend.pairs import Pairs, PairView
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
 from dashboard.backend.sweeps import Sweeps
 from dashboard.backend.views import (
     BoardView,
@@ -22,12 +21,10 @@ from dashboard.backend.views import (
     CohortInspection,
     ComparisonView,
     InboxView,
-    JobKind,
     JobState,
     JobView,
     MethodView,
     NewCase,
-    NoteView,
     PlanPreview,
     ReviewState,
     RunView,
@@ -40,7 +37,7 @@ from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
-from tests.dashboard.fakes_review import FakeReview
+from tests.dashboard.fakes_saliency import FakeSaliency
 from tests.dashboard.made_data import (
     CLASSES,
     GROUPS,
@@ -59,25 +56,16 @@ from tests.dashboard.made_data import (
     sensitivity_map,
     trajectory_frame,
 )
-from tests.dashboard.made_saliency import made_saliency
 
 
 @dataclass
-class FakeServices(FakeReview):
+class FakeServices(FakeSaliency):
     """Services whose state a test sets directly; the calls that change something are recorded."""
 
     case_views: list[CaseView] = field(default_factory=lambda: [case_view()])
     run_views: list[RunView] = field(default_factory=lambda: [run_view()])
     measured: bool = True
     sensitivity_state: JobView | None = field(default_factory=job_view)
-    saliency_drawn: bool = True
-    saliency_masks_changed: bool = False
-    saliency_state: JobView | None = field(
-        default_factory=lambda: job_view(JobKind.SALIENCY, run_id="run-1")
-    )
-    saliency_view: SaliencyView | None = None
-    saliency_asked: SaliencyChoice | None = None
-    image_remarks: dict[str, list[NoteView]] = field(default_factory=dict)
     done_epochs: int = 4
     start_problem: str = ""
     previewed: list[RunConfig] = field(default_factory=list)
@@ -367,51 +355,3 @@ class FakeServices(FakeReview):
         row = SimpleNamespace(**{**vars(case), "limits": case.limits.to_json()})
         results = SimpleNamespace(finished=self.run, audit=self.audit, predictions=self.predictions)
         return SimpleNamespace(row=lambda case_id: row), results
-
-    # saliency
-    def saliency_methods(self) -> dict[str, str]:
-        return {"integrated_gradients": "Integrated Gradients", "grad_cam": "Grad-CAM"}
-
-    def request_saliency(self, run_id: str, choice: SaliencyChoice) -> str:
-        self.calls.append(("request_saliency", (run_id, choice)))
-        if self.fail_with:
-            raise FairQuantError(self.fail_with)
-        return "job-saliency"
-
-    def request_more_flips(
-        self, run_id: str, choice: SaliencyChoice, group: str, count: int | None = None
-    ) -> str:
-        self.calls.append(("request_more_flips", (run_id, choice, group, count)))
-        if self.fail_with:
-            raise FairQuantError(self.fail_with)
-        return "job-saliency"
-
-    def last_saliency(self, run_id: str) -> SaliencyChoice | None:
-        return self.saliency_asked
-
-    def saliency_job(self, run_id: str, choice: SaliencyChoice) -> JobView | None:
-        return self.saliency_state
-
-    def saliency_outdated(self, run_id: str, choice: SaliencyChoice) -> bool:
-        return self.saliency_masks_changed
-
-    def saliency_result(self, run_id: str, choice: SaliencyChoice) -> str | None:
-        return "9a" * 32 if self.saliency_drawn else None
-
-    def saliency(self, run_id: str, choice: SaliencyChoice) -> SaliencyView | None:
-        if not self.saliency_drawn:
-            return None
-        if self.saliency_view is not None:
-            return self.saliency_view
-        titles = [self.run(one).title for one in (run_id, *choice.others)]
-        return made_saliency(self.frame, choice, titles)
-
-    def add_image_note(self, run_id: str, image_id: str, person: str, text: str) -> None:
-        if not text:
-            raise FairQuantError("Note: there is no text to keep.")
-        self.image_remarks.setdefault(image_id, []).append(NoteView(NOW, person, text))
-
-    def image_notes(self, run_id: str, image_ids: Any) -> dict[str, list[NoteView]]:
-        return {one: self.image_remarks[one] for one in image_ids if one in self.image_remarks}
-
-    # review

@@ -27,6 +27,7 @@ from fairquant_core.audit.comparison import flips, paired_difference
 from fairquant_core.audit.criteria import Limits, judge, overall_verdict
 from fairquant_core.audit.metrics import group_accuracy
 from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.summary import audit_summary
 from fairquant_core.quantization.plan import BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
@@ -111,6 +112,19 @@ def made_audit(bits: float = 4.0, seed: int = 0) -> dict[str, Any]:
     }
 
 
+def full_audit_of(table: Predictions) -> dict[str, Any]:
+    """The real audit of a table with a column "skin_type", with the limits of the made case."""
+    case = case_view()
+    return audit_summary(
+        table,
+        group_column="skin_type",
+        scheme="fst3",
+        limits=case.limits,
+        must_not_miss=case.must_not_miss,
+        resamples=60,
+    )
+
+
 def _judged(audit: Predictions, groups: pd.Series) -> dict[str, Any]:
     """Changes and verdicts of the candidate, as audit.json has them."""
     changes = paired_difference(
@@ -182,6 +196,19 @@ def job_view(kind: JobKind = JobKind.SENSITIVITY, **changes: Any) -> JobView:
         result_hash="ef" * 32,
     )
     return replace(view, **changes)
+
+
+def drawing(step: int, steps: int) -> JobView:
+    """A job that draws maps of the first run, on its way."""
+    return job_view(
+        JobKind.SALIENCY,
+        run_id="run-1",
+        state=JobState.RUNNING,
+        stage="saliency",
+        message=f"Map {step} of {steps}",
+        step=step,
+        steps=steps,
+    )
 
 
 def run_view(run_id: str = "run-1", **changes: Any) -> RunView:

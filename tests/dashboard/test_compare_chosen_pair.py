@@ -11,10 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components.pair_sections import OTHER_PAIR, OTHER_SCHEME
 from fairquant_core.audit.predictions import Predictions
-from fairquant_core.audit.summary import audit_summary
 from tests.dashboard.conftest import Open, clean, shown
 from tests.dashboard.fakes import FakeServices
-from tests.dashboard.made_data import case_view, predictions, run_view
+from tests.dashboard.made_data import full_audit_of, predictions, run_view
 
 PARTS = (
     *("full_measures", "full_gaps", "full_thresholds", "full_calibration", "full_confusion"),
@@ -34,15 +33,7 @@ def table(run_id: str) -> Predictions:
 
 @cache
 def audit(run_id: str) -> dict[str, Any]:
-    case = case_view()
-    return audit_summary(
-        table(run_id),
-        group_column="skin_type",
-        scheme="fst3",
-        limits=case.limits,
-        must_not_miss=case.must_not_miss,
-        resamples=60,
-    )
+    return full_audit_of(table(run_id))
 
 
 @pytest.fixture

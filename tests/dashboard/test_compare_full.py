@@ -13,10 +13,9 @@ from dashboard.components import full_audit_sections as sections
 from dashboard.components.charts import full_audit as charts
 from dashboard.components.limit_words import Shown
 from fairquant_core.audit.predictions import Predictions
-from fairquant_core.audit.summary import audit_summary
 from tests.dashboard.conftest import Open, clean
 from tests.dashboard.fakes import FakeServices
-from tests.dashboard.made_data import CLASSES, case_view, predictions
+from tests.dashboard.made_data import CLASSES, full_audit_of, predictions
 
 PARTS = (
     *("full_measures", "full_gaps", "full_thresholds"),
@@ -36,15 +35,7 @@ def full_audit() -> dict[str, Any]:
     frame["skin_type"] = frame["skin_type"].where(place % 29 != 0)
     frame["second_skin_type"] = frame["skin_type"].where(place % 7 != 0, "3")
     frame["sex"] = (place % 2).map({0: "female", 1: "male"})
-    case = case_view()
-    return audit_summary(
-        Predictions(frame, made.classes, made.models),
-        group_column="skin_type",
-        scheme="fst3",
-        limits=case.limits,
-        must_not_miss=case.must_not_miss,
-        resamples=60,
-    )
+    return full_audit_of(Predictions(frame, made.classes, made.models))
 
 
 @pytest.fixture

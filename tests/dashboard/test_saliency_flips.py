@@ -9,11 +9,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.backend.saliency_views import SaliencyChoice
-from dashboard.backend.views import JobKind, JobState
 from dashboard.components.saliency_flips import ABOUT_UNKNOWN
 from tests.dashboard.conftest import Open, answer, clean, shown
 from tests.dashboard.fakes import FakeServices
-from tests.dashboard.made_data import GROUPS, job_view
+from tests.dashboard.made_data import GROUPS, drawing
 from tests.dashboard.made_saliency import made_saliency
 
 MANY = pd.DataFrame({"group": [*GROUPS, "unknown"], "flips": [30, 10, 8, 2], "asked": [8, 8, 8, 1]})
@@ -68,15 +67,7 @@ def test_more_flips_are_asked_for(
 
 
 def test_what_was_drawn_stays_while_more_is_drawn(many: FakeServices, open_page: Open) -> None:
-    many.saliency_state = job_view(
-        JobKind.SALIENCY,
-        run_id="run-1",
-        state=JobState.RUNNING,
-        stage="saliency",
-        message="Map 8 of 16",
-        step=8,
-        steps=16,
-    )
+    many.saliency_state = drawing(8, 16)
 
     app = open_page("saliency")
 

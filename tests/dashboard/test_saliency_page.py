@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
-from dashboard.backend.views import JobKind, JobState
 from fairquant_core.errors import ImageError
 from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices
-from tests.dashboard.made_data import job_view, run_view
+from tests.dashboard.made_data import drawing, run_view
 from tests.dashboard.made_saliency import made_saliency
 
 
@@ -76,15 +75,7 @@ def test_drawing_shows_progress_and_can_be_cancelled(
     open_page: Open, services: FakeServices
 ) -> None:
     services.saliency_drawn = False
-    services.saliency_state = job_view(
-        JobKind.SALIENCY,
-        run_id="run-1",
-        state=JobState.RUNNING,
-        stage="saliency",
-        message="Map 8 of 48",
-        step=8,
-        steps=48,
-    )
+    services.saliency_state = drawing(8, 48)
 
     app = open_page("saliency")
     assert "Map 8 of 48" in app.progress[0].text
