@@ -72,8 +72,9 @@ def fit(options: argparse.Namespace) -> int:
     )
     history = fit(classifier, data, config, report=report)
     save_classifier(classifier, options.out)
-    best = max(entry.get("accuracy", 0.0) for entry in history)
-    print(f"Best validation accuracy {best:.1%} of {len(data.positions('validation'))} images.")
+    if "accuracy" in history[-1]:
+        images = len(data.positions("validation"))
+        print(f"Validation accuracy {history[-1]['accuracy']:.1%} of {images} images.")
     print(f"Wrote {options.out} ({options.out.stat().st_size / 1e6:.1f} MB).")
     return 0
 

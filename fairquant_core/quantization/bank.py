@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairquant_core.quantization.quantizer import FakeQuantizer, Prepared, mix_of
+from fairquant_core.quantization.quantizer import FakeQuantizer, Grid, Prepared, grid_of, mix_of
 
 
 class QuantizerBank:
@@ -29,6 +29,7 @@ class QuantizerBank:
         total = sum(float(size.sum()) for size in sizes)
         self.shares = torch.cat(sizes) / total if sizes else torch.zeros(0)
         self.menus = self._menus()
+        self.unit_of_row = self._unit_of_row()
         self.lowest = [float(owner.menu[0]) for owner in self.owners]
         self.highest = [float(owner.menu[-1]) for owner in self.owners]
 
@@ -43,6 +44,12 @@ class QuantizerBank:
         ]
         return torch.cat(rows) if rows else torch.zeros(0, 1)
 
+    def _unit_of_row(self) -> Tensor:
+        """The unit of every output channel, counted through all layers. Shapes: (rows,)."""
+        units = torch.arange(len(self.menus)).split(self.units) if self.owners else ()
+        parts = [unit.expand(row) for unit, row in zip(units, self.rows, strict=True)]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
     def prepare(self, *, hardness: float) -> Tensor:
         """Hand every quantiser its ranges and mixture for one forward pass.
 
@@ -50,12 +57,19 @@ class QuantizerBank:
         -------
         The average bits per weight, fractions counted as they are, with its gradient. Shapes: scalar.
         """
-        clips = torch.cat([owner.log_clip for owner in self.owners]).exp().split(self.rows)
+        clip = torch.cat([owner.log_clip for owner in self.owners]).exp()
         bits = torch.cat([owner.bits for owner in self.owners])
-        low, high, share = (part.split(self.units) for part in mix_of(bits, self.menus, hardness))
+        low, high, share = (part[self.unit_of_row] for part in mix_of(bits, self.menus, hardness))
+        clips, mixes = clip.split(self.rows), share.split(self.rows)
+        coarse, fine = (self._by_layer(grid_of(clip, steps)) for steps in (low, high))
         for index, owner in enumerate(self.owners):
-            owner.prepared = Prepared(clips[index], low[index], high[index], share[index])
+            owner.prepared = Prepared(clips[index], coarse[index], fine[index], mixes[index])
         return bits.flatten() @ self.shares
+
+    def _by_layer(self, grid: Grid) -> list[Grid]:
+        return [
+            Grid(*parts) for parts in zip(*(part.split(self.rows) for part in grid), strict=True)
+        ]
 
     def average(self) -> Tensor:
         """Average bits per weight, fractions counted as they are. Shapes: scalar."""

@@ -63,14 +63,33 @@ def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor
 
     Shapes: ``weight`` (C, K), ``clip`` and ``bits`` (C, 1); ``codes`` (C, K) float holding integers.
     """
-    steps = levels(bits)
+    grid = grid_of(clip, levels(bits))
+    return _codes(_place(weight, grid), grid.steps), grid.scale
+
+
+class Grid(NamedTuple):
+    """The codes of each channel as numbers to compute with.
+
+    Shapes: all (C, 1). Units: ``steps`` as :func:`levels`; ``scale`` is one step, ``half`` half of it and
+    ``inverse`` one over the range.
+    """
+
+    steps: Tensor
+    scale: Tensor
+    half: Tensor
+    inverse: Tensor
+
+
+@torch.no_grad()
+def grid_of(clip: Tensor, steps: Tensor) -> Grid:
+    """The grid of ranges that are so many steps wide on each side of their middle."""
     scale = step_of(clip, steps)
-    return _codes(_place(weight, clip, scale), steps), scale
+    return Grid(steps, scale, 0.5 * scale, clip.reciprocal())
 
 
-def _place(weight: Tensor, clip: Tensor, scale: Tensor) -> Tensor:
+def _place(weight: Tensor, grid: Grid) -> Tensor:
     """Where in the range a weight lies: -1 and 1 are its ends, 0 is half a step below zero."""
-    return (weight + 0.5 * scale).mul_(clip.reciprocal())
+    return (weight + grid.half).mul_(grid.inverse)
 
 
 def _codes(place: Tensor, steps: Tensor) -> Tensor:
@@ -101,12 +120,11 @@ class _MixedQuantise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, weight: Tensor, clip: Tensor, mix: Tensor, low: Tensor, high: Tensor
+        ctx: FunctionCtx, weight: Tensor, clip: Tensor, mix: Tensor, low: Grid, high: Grid
     ) -> Tensor:
-        coarse, fine = step_of(clip, low), step_of(clip, high)
-        lower, upper = _place(weight, clip, coarse), _place(weight, clip, fine)
-        out = _codes(lower, low).mul_(coarse)
-        gain = _codes(upper, high).mul_(fine).sub_(out)
+        lower, upper = _place(weight, low), _place(weight, high)
+        out = _codes(lower, low.steps).mul_(low.scale)
+        gain = _codes(upper, high.steps).mul_(high.scale).sub_(out)
         out.addcmul_(gain, mix)
         ctx.save_for_backward(weight, clip, mix, lower, upper, out, gain)
         return out
@@ -124,9 +142,9 @@ class _HardQuantise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
-        scale = step_of(clip, steps)
-        place = _place(weight, clip, scale)
-        out = _codes(place, steps).mul_(scale)
+        grid = grid_of(clip, steps)
+        place = _place(weight, grid)
+        out = _codes(place, steps).mul_(grid.scale)
         ctx.save_for_backward(weight, clip, place, out)
         return out
 
@@ -163,11 +181,14 @@ def mix_of(bits: Tensor, menus: Tensor, hardness: float) -> tuple[Tensor, Tensor
 
 
 class Prepared(NamedTuple):
-    """What one forward pass with learning bits needs; made for all layers at once by the bank."""
+    """What one forward pass with learning bits needs; made for all layers at once by the bank.
+
+    Shapes: ``clip`` and ``share`` (C, 1), a row per output channel also where a layer has one width.
+    """
 
     clip: Tensor
-    low: Tensor
-    high: Tensor
+    low: Grid
+    high: Grid
     share: Tensor
 
 
@@ -230,10 +251,7 @@ class FakeQuantizer(nn.Module):
         if ready is None:
             out = _HardQuantise.apply(flat, self.log_clip.exp(), self._settled_steps())
         else:
-            share = ready.share
-            if len(share) != len(flat):
-                share = share.expand(len(flat), 1)
-            out = _MixedQuantise.apply(flat, ready.clip, share, ready.low, ready.high)
+            out = _MixedQuantise.apply(flat, ready.clip, ready.share, ready.low, ready.high)
         return out.view_as(weight)
 
     @torch.no_grad()
@@ -297,8 +315,8 @@ def _keep_better(
 
 
 def _squared_error(weight: Tensor, clip: Tensor, steps: Tensor) -> Tensor:
-    scale = step_of(clip, steps)
-    error = _codes(_place(weight, clip, scale), steps).mul_(scale).sub_(weight)
+    grid = grid_of(clip, steps)
+    error = _codes(_place(weight, grid), steps).mul_(grid.scale).sub_(weight)
     return row_dot(error, error)
 
 

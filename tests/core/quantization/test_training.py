@@ -13,8 +13,10 @@ from fairquant_core.errors import Cancelled, TrainingError
 from fairquant_core.quantization.compressed import attach, compress
 from fairquant_core.quantization.fitting import FitConfig, fit
 from fairquant_core.quantization.methods import uniform_widths
+from fairquant_core.quantization.norms import reestimate_norms
 from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.quantization.training import Schedule, train
+from fairquant_core.quantization.validation import validation_figures
 
 LEARNING = Schedule(
     epochs=4,
@@ -45,6 +47,15 @@ def test_fit_learns_the_classes(fitted, data) -> None:
     audit = data.positions("audit")
     right = predict(fitted, data.images[audit]).argmax(1) == data.labels[audit]
     assert right.mean() > 0.9
+
+
+def test_fit_ends_with_norms_of_the_images_as_they_are(classifier, data) -> None:
+    history = fit(classifier, data, FitConfig(epochs=2, batch_size=16, learning_rate=2e-2))
+    again = classifier.copy()
+    reestimate_norms(again, data.images, data.positions("train"))
+    assert again.fingerprint == classifier.fingerprint
+    figures = validation_figures(classifier, data)
+    assert {name: history[-1][name] for name in figures} == figures
 
 
 @pytest.mark.parametrize("budget", [3.0, 3.5, 5.0])
