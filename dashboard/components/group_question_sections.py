@@ -143,7 +143,7 @@ def _unknown(unknown: dict[str, Any]) -> None:
         st.markdown("Every audit photograph belongs to a known group.")
         return
     right = [
-        f"{name} {percent(row['accuracy'])} (95 %: {interval(row['low'], row['high'])})"
+        f"{name}: {percent(row['accuracy'])} (95 %: {interval(row['low'], row['high'])})"
         for name, row in unknown["accuracy"].items()
     ]
     st.markdown(

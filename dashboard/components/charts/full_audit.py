@@ -32,8 +32,8 @@ SMALLEST, BIGGEST = 5, 18
 LINE = 34
 """Letters of a line below a confusion matrix; two stand beside one another."""
 
-COUNTED_ABOVE = 12
-"""With more classes the cells of a confusion matrix are too small for a number."""
+ROOMY_UP_TO = 12
+"""With more classes the cells of a confusion matrix are too small for a number, and their names stand upright."""
 
 
 def figure_words(value: float | None, in_percent: bool) -> str:
@@ -360,7 +360,7 @@ def confusion_matrix(
             xgap=1,
             ygap=1,
             text=table.astype(int),
-            texttemplate="%{text}" if len(names) <= COUNTED_ABOVE else None,
+            texttemplate="%{text}" if len(names) <= ROOMY_UP_TO else None,
             hovertemplate=(
                 f"{down} %{{y}}, {across} %{{x}}: %{{text}} photographs, "
                 "%{z:.0%} of the row<extra></extra>"
@@ -369,6 +369,9 @@ def confusion_matrix(
     )
     framed(figure, 160 + max(26, 44 - len(names)) * len(names))
     figure.update_xaxes(title_text="<br>".join(wrap(across, LINE)), tickangle=-40, showgrid=False)
+    if len(names) > ROOMY_UP_TO:
+        # Upright and small, every name fits above its column; slanted, every other one would be left out.
+        figure.update_xaxes(tickangle=-90, dtick=1, tickfont_size=9)
     figure.update_yaxes(title_text=down, autorange="reversed", showgrid=False)
     return figure
 
