@@ -9,8 +9,6 @@ one epoch, enough for a curvature that differs between channels, layers and grou
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.quantization.allocation import ALLOCATORS, curve, minimax
 from fairquant_core.quantization.catalogue import LEGAL_MENU, MENU
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
@@ -141,14 +140,13 @@ def print_rows(rows: list[dict[str, object]]) -> None:
 
 def main() -> None:
     """Print the tables; write them where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--cohort", type=Path, default=DEMO, help="for the real networks")
     parser.add_argument(
         "--models", nargs="*", default=MODELS, help="timm's names; none: made-up only"
     )
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--images", type=int, default=128, help="per group, for the curvature")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -183,10 +181,7 @@ def main() -> None:
     for bits, ratio in ratios.items():
         text = ", ".join(f"{name} {value:.2f}" for name, value in ratio.items())
         print(f"worst-group loss rise at {bits} bits, minimax = 1: {text}")
-    if options.json:
-        options.json.write_text(
-            json.dumps({"allocation": rows, "curves": curves, "ratios": ratios}, indent=2)
-        )
+    write_figures(options, {"allocation": rows, "curves": curves, "ratios": ratios})
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ there. A click counts until the new page's question is shown and no script runs.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -25,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks.figures import script_parser, write_figures
 from tests.browser.conftest import ARGUMENTS, find_chromium, start_server, stop_server
 from tests.browser.journey import Journey
 
@@ -56,11 +55,10 @@ def walk(journey: Journey, epochs: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--journey", action="store_true", help="walk the whole demo case too")
     parser.add_argument("--epochs", type=int, default=4, help="of the run in the journey")
-    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     found: dict[str, float] = {}
     clicks: dict[str, list[float]] = {name: [] for name in PAGES}
@@ -94,8 +92,7 @@ def main() -> None:
         print(
             f"  click {name:18s} median {statistics.median(values):.2f} s, worst {max(values):.2f} s"
         )
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+    write_figures(options, found)
 
 
 if __name__ == "__main__":

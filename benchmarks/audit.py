@@ -1,20 +1,17 @@
-"""Can the audit's figures be trusted, and how long do they take? Synthetic classifiers, known truth.
+"""How long does an audit take, how likely is a harm to be flagged, and how often is there a false alarm?
 
-    python benchmarks/audit.py [--audits 400] [--json FILE]
+    python benchmarks/audit.py [--json FILE]
 
-Four tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
-how often 95 % intervals hold the truth (of single figures, of paired changes, of gaps between
-groups; `coverage.py` has many more designs of one group); how likely a loss is flagged, by group
-size; and how often any of several groups is flagged though none is harmed.
+Three tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
+how likely a loss is flagged, by group size; and how often any of several groups is flagged though none
+is harmed. Whether the intervals hold the truth is the question of `coverage.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,186 +20,23 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fairquant_core.audit.bootstrap import Bootstrap
+from benchmarks.figures import script_parser, write_figures
+from benchmarks.synthetic import Design, outcomes, samples, simulate
 from fairquant_core.audit.differences import difference_table
 from fairquant_core.audit.fairness import fairness_tables
 from fairquant_core.audit.group_metrics import metric_table
-from fairquant_core.audit.grouping import OVERALL, Grouping
 from fairquant_core.audit.intervals import paired_score_interval
 from fairquant_core.audit.limits import Limits, Verdict
-from fairquant_core.audit.measures import Measure, standard_measures
+from fairquant_core.audit.measures import standard_measures
 from fairquant_core.audit.paired_tests import level_among
-from fairquant_core.audit.predictions import Predictions
-from fairquant_core.audit.replicates import Replicates, Sample, Scores
+from fairquant_core.audit.replicates import Sample
 from fairquant_core.audit.spread import spread_table
 from fairquant_core.audit.summary import audit_summary
 
-#: Skill of the classifier in each group: how far the right class stands out, in standard deviations.
-SKILLS = (1.5, 1.1, 1.3)
-#: Images of the audit in the issue that set the time, by Fitzpatrick type.
+#: The audit that is timed: images by Fitzpatrick type, accuracy there, answers that the second model changes.
 SIZES = (220, 400, 240, 170, 105, 65)
-#: Parts in which the truth is found; each is large enough for the bias of a ratio to vanish.
-PARTS, PART = 40, 600
-
-#: What it is about (measure, group), low, high.
-Interval = tuple[tuple[str, str], float, float]
-
-
-def classifier(
-    sizes: Sequence[int],
-    classes: int,
-    rng: np.random.Generator,
-    *,
-    models: int = 1,
-    drift: float = 0.5,
-    skills: Sequence[float] = SKILLS,
-) -> Predictions:
-    """Random images and the probabilities of one classifier and of noisier copies of it."""
-    groups = np.repeat(np.arange(len(sizes)), sizes)
-    labels = rng.integers(0, classes, len(groups))
-    logits = rng.normal(size=(len(groups), classes))
-    logits[np.arange(len(groups)), labels] += np.resize(skills, len(sizes))[groups]
-    names = tuple(f"class {index}" for index in range(classes))
-    ids = [f"image {index}" for index in range(len(groups))]
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "label": np.array(names)[labels],
-            "split": "audit",
-            "cluster": ids,
-            "tone": (groups + 1).astype(str),
-        }
-    )
-    outputs = {}
-    for model in range(models):
-        odds = np.exp(1.2 * (logits + drift * model * rng.normal(size=logits.shape)))
-        values = odds / odds.sum(axis=1, keepdims=True)
-        outputs[f"model {model}"] = values.astype(np.float32)
-    return Predictions.build(table, names, outputs)
-
-
-def samples(
-    table: Predictions, measures: Sequence[Measure], resamples: int, seed: int
-) -> list[Sample]:
-    """Every model of a table, resampled with the same counts."""
-    groups = table.groups("tone", "values")
-    grouping = Grouping.build(groups, len(table), sorted(set(groups)))
-    clusters = table.frame["cluster"].to_numpy()
-    plan = Bootstrap(grouping.codes, clusters, resamples=resamples, seed=seed)
-    return [Sample.of(Scores(table, model, grouping, measures), plan) for model in table.models]
-
-
-def coverage(
-    *,
-    sizes: Sequence[int],
-    classes: int,
-    audits: int,
-    resamples: int = 1000,
-    seed: int = 0,
-    gaps: bool = True,
-) -> pd.DataFrame:
-    """How often intervals hold the truth; without gaps only those of figures and changes.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns measure, group, truth, covered, low_too_high, high_too_low (shares of audits), width.
-    """
-    rng = np.random.default_rng(seed)
-    measures = standard_measures(("class 0",), (0.1, 0.3))
-    truth = _truth(sizes, classes, measures, rng)
-    counts: dict[tuple[str, str], np.ndarray] = {}
-    for audit in range(audits):
-        table = classifier(sizes, classes, rng, models=2)
-        pair = samples(table, measures, resamples, audit)
-        found = _intervals(*pair) + (_gap_intervals(pair[0], table.classes) if gaps else [])
-        for key, low, high in found:
-            row = counts.setdefault(key, np.zeros(4))
-            inside = low <= truth[key] <= high
-            row += [inside, low > truth[key], high < truth[key], high - low]
-    return pd.DataFrame(
-        [
-            {
-                "measure": measure,
-                "group": group,
-                "truth": truth[measure, group],
-                **dict(
-                    zip(
-                        ("covered", "low_too_high", "high_too_low", "width"),
-                        row / audits,
-                        strict=True,
-                    )
-                ),
-            }
-            for (measure, group), row in counts.items()
-        ]
-    )
-
-
-def _intervals(first: Sample, second: Sample) -> list[Interval]:
-    """Intervals of one audit's figures and of their changes."""
-    table = metric_table(first.scores, first.seen, first.drawn)
-    changes = difference_table(first, second)
-    changes["measure"] = "change of " + changes["measure"]
-    return [
-        ((row["measure"], row["group"]), row["low"], row["high"])
-        for row in [*table.to_dict("records"), *changes.to_dict("records")]
-        if row["group"] != OVERALL
-    ]
-
-
-def _gap_intervals(sample: Sample, classes: Sequence[str]) -> list[Interval]:
-    """Intervals of gaps and means over groups, and of the fairness criteria."""
-    table = metric_table(sample.scores, sample.seen, sample.drawn)
-    found: list[Interval] = []
-    for row in spread_table(sample.scores, table, sample.drawn).to_dict("records"):
-        if row["measure"] in ("accuracy", "balanced accuracy", "macro AUROC"):
-            found.append(((f"gap of {row['measure']}", "all"), row["gap_low"], row["gap_high"]))
-            found.append(
-                ((f"mean of {row['measure']}", "all"), row["macro_low"], row["macro_high"])
-            )
-    criteria, _ = fairness_tables(
-        sample.scores, sample.seen, classes, resamples=len(sample.drawn.values)
-    )
-    found += [
-        ((row["criterion"], "all"), row["low"], row["high"])
-        for row in criteria.to_dict("records")
-        if row["estimable"]
-    ]
-    return found
-
-
-def _truth(
-    sizes: Sequence[int], classes: int, measures: Sequence[Measure], rng: np.random.Generator
-) -> dict[tuple[str, str], float]:
-    """The figures of an endless population, from many large samples."""
-    parts: list[list[Replicates]] = []
-    for _ in range(PARTS):
-        table = classifier([PART] * len(sizes), classes, rng, models=2)
-        pair = samples(table, measures, 1, 0)
-        parts.append([sample.seen for sample in pair])
-    groups = pair[0].scores.groups
-    values = [np.mean([part[k].values[0] for part in parts], axis=0) for k in (0, 1)]
-    for k, value in enumerate(values):
-        # Bins are averaged before their sizes are taken: the error itself is biased upwards.
-        bins = np.mean([part[k].miscalibration[0] for part in parts], axis=0)
-        value[[m.metric for m in measures].index("ece")] = np.abs(bins).sum(axis=1)
-    truth = {}
-    for index, measure in enumerate(measures):
-        for position, group in enumerate(groups):
-            old, new = (value[index, position] for value in values)
-            truth[measure.title, group] = float(old)
-            truth[f"change of {measure.title}", group] = float(new - old)
-        truth[f"gap of {measure.title}", "all"] = float(np.ptp(values[0][index, 1:]))
-        truth[f"mean of {measure.title}", "all"] = float(values[0][index, 1:].mean())
-    rates = [
-        np.mean([getattr(part[0], name)[0, 1:] for part in parts], axis=0)
-        for name in ("true_positive_rate", "false_positive_rate")
-    ]
-    gaps = [np.ptp(rate, axis=0).mean() for rate in rates]
-    truth["equal opportunity", "all"] = float(gaps[0])
-    truth["equalised odds", "all"] = float(np.mean(gaps))
-    return truth
+ACCURACIES = (0.36, 0.25, 0.3, 0.36, 0.25, 0.3)
+TURNOVER = 0.4
 
 
 def chances(
@@ -215,17 +49,9 @@ def chances(
     among:
         How many results are judged together, none of them found harmed before this one.
     """
-    from scipy.stats import multinomial
-
-    lost, gained = (side.ravel() for side in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
-    possible = lost + gained <= n
-    lost, gained = lost[possible], gained[possible]
-    outcomes = np.column_stack([lost, gained, n - lost - gained])
-    weight = multinomial(n, [p_lost, p_gained, 1 - p_lost - p_gained]).pmf(outcomes)
-    likely = weight > 1e-9
-    weight = weight[likely]
-    low, _ = paired_score_interval(lost[likely], gained[likely], n)
-    _, high = paired_score_interval(lost[likely], gained[likely], n, level_among(among))
+    lost, gained, weight = outcomes(n, p_lost, p_gained)
+    low, _ = paired_score_interval(lost, gained, n)
+    _, high = paired_score_interval(lost, gained, n, level_among(among))
     return {
         Verdict.OUTSIDE: float(weight[-high > margin].sum()),
         Verdict.WITHIN: float(weight[-low < margin].sum()),
@@ -280,7 +106,9 @@ def family_wise(
             pairs, place = np.unique(
                 np.stack([one.ravel(), other.ravel()]), axis=1, return_inverse=True
             )
-            high = paired_score_interval(*pairs, size, level_among(among))[1][place.ravel()]
+            high = paired_score_interval(pairs[0], pairs[1], size, level_among(among))[1][
+                place.ravel()
+            ]
             any_harm |= (-high.reshape(one.shape) > margin).any(axis=1)
         found[words] = float(any_harm.mean())
     return found
@@ -307,7 +135,11 @@ def family_table() -> pd.DataFrame:
 
 def timing(resamples: int = 2000) -> pd.DataFrame:
     """Seconds for the measures of three models, for a paired comparison, and for the whole audit."""
-    table = classifier(SIZES, 21, np.random.default_rng(0), models=3)
+    groups = [
+        Design(images, accuracy, TURNOVER)
+        for images, accuracy in zip(SIZES, ACCURACIES, strict=True)
+    ]
+    table = simulate(groups, 21, np.random.default_rng(0), models=3)
     marked = table.classes[:5]
     rows = []
 
@@ -356,37 +188,18 @@ def timing(resamples: int = 2000) -> pd.DataFrame:
 
 def main() -> None:
     """Print the tables; write them where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audits", type=int, default=400, help="simulated audits per setting")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
+    options = script_parser(__doc__).parse_args()
     seconds = timing()
     print("1,200 images x 21 classes x 6 groups, 2,000 resamples, 5 classes not to be missed:")
     print(seconds.round(2).to_string(index=False))
-    settings = (((100, 140), 3), ((120, 200, 400), 4), ((300, 300, 300, 300, 300, 300), 8))
-    tables = []
-    for sizes, classes in settings:
-        found = coverage(sizes=sizes, classes=classes, audits=options.audits)
-        tables.append(found.assign(sizes=str(sizes), classes=classes))
-        shown = found.groupby("measure", sort=False)[
-            ["truth", "covered", "low_too_high", "high_too_low", "width"]
-        ].mean()
-        print(f"\nCoverage of 95 % intervals, groups of {sizes}, {classes} classes:")
-        print(shown.round(3).to_string())
     power = power_table()
     print("\nVerdicts on accuracy, limit 2 points, 2 % of images gained (exact):")
     print(power.round(3).to_string(index=False))
     family = family_table()
     print("\nAny of the groups called OUTSIDE, judged alone and together (limit 2 points):")
     print(family.round(3).to_string(index=False))
-    if options.json:
-        content = {
-            "seconds": seconds.to_dict("records"),
-            "coverage": pd.concat(tables).to_dict("records"),
-            "power": power.to_dict("records"),
-            "family": family.to_dict("records"),
-        }
-        options.json.write_text(json.dumps(content, indent=2))
+    content = {"seconds": seconds, "power": power, "family": family}
+    write_figures(options, {name: rows.to_dict("records") for name, rows in content.items()})
 
 
 if __name__ == "__main__":

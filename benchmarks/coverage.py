@@ -1,197 +1,220 @@
-"""Do 95 % intervals hold the truth in 95 % of audits? Every measure, its level and its change, in many designs.
+"""Do 95 % intervals hold the truth in 95 % of audits? Every figure of an audit, in many designs.
 
     python benchmarks/coverage.py [--audits 400] [--json FILE]
 
-Two tables: coverage per measure over designs (images of a group, accuracy, share of answers that the
-second model changes, photographs per patient); and, exactly, the interval for the change of a share
-beside other published ones, where few answers change and no interval can be held to 95 %.
+Three parts. One group: every measure, its level and its change, over designs (images of a group,
+accuracy, share of answers that the second model changes, photographs per patient). Several groups,
+some of few images per class: the same, the gaps between groups, the means over groups and the fairness
+criteria. And, exactly, the interval for the change of a share beside other published ones, where few
+answers change and no interval can be held to 95 %.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import multinomial, norm
+from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.audit import samples
+from benchmarks.figures import script_parser, write_figures
+from benchmarks.synthetic import (
+    MARKED,
+    MEASURES,
+    Design,
+    Truth,
+    class_names,
+    outcomes,
+    samples,
+    simulate,
+    true_criteria,
+    truth,
+)
 from fairquant_core.audit.differences import difference_table
+from fairquant_core.audit.fairness import fairness_tables
 from fairquant_core.audit.group_metrics import metric_table
 from fairquant_core.audit.grouping import OVERALL
 from fairquant_core.audit.intervals import paired_score_interval
-from fairquant_core.audit.measures import standard_measures
-from fairquant_core.audit.predictions import Predictions
+from fairquant_core.audit.replicates import Sample
+from fairquant_core.audit.spread import spread_table
 
-CLASSES = tuple(f"class {index}" for index in range(3))
-MEASURES = standard_measures(CLASSES[:1], (0.1, 0.3))
-#: How much photographs of one patient have in common (correlation), in what is hard about them.
-ALIKE = 0.5
-#: Audits that are evaluated in one table, as groups of it.
+#: Classes where there is one group.
+CLASSES = 3
+#: Audits of one group that are evaluated in one table, as groups of it.
 TOGETHER = 10
-#: Parts in which the truth is found; each is small enough for the areas under the curve.
-PARTS, PART = 150, 600
-
-
-@dataclass(frozen=True)
-class Design:
-    """One group of an audit.
-
-    Parameters
-    ----------
-    images:
-        Images of the group.
-    accuracy:
-        Of the first model.
-    turnover:
-        Share of images that the second model, a noisier copy, gives another answer.
-    photographs:
-        Per patient on average: one, or between one and twice as many less one.
-    """
-
-    images: int
-    accuracy: float
-    turnover: float
-    photographs: int = 1
-
-
 DESIGNS = tuple(
     Design(images, accuracy, turnover, photographs)
     for accuracy, turnover, images, photographs in product(
         (0.5, 0.8, 0.97), (0.05, 0.1, 0.2), (30, 60, 120), (1, 2)
     )
 )
+#: Fields that tell these designs apart.
+FIELDS = ("images", "accuracy", "turnover", "photographs")
+
+
+@dataclass(frozen=True)
+class Several:
+    """An audit of several groups."""
+
+    classes: int
+    groups: tuple[Design, ...]
+
+    def __str__(self) -> str:
+        """How many classes, and images and accuracy of every group.
+
+        >>> str(Several(3, (Design(100, 0.8, 0.1), Design(140, 0.7, 0.1))))
+        '3 classes, 100 at 80 %, 140 at 70 %'
+        """
+        sizes = [f"{group.images} at {100 * group.accuracy:g} %" for group in self.groups]
+        return f"{self.classes} classes, {', '.join(sizes)}"
+
+
+#: Groups apart and groups alike, many images of every class and hardly any, and a marked class that
+#: some groups have more often.
+SEVERAL = (
+    Several(3, (Design(100, 0.8, 0.1), Design(140, 0.7, 0.1))),
+    Several(3, (Design(60, 0.97, 0.05), Design(60, 0.9, 0.05))),
+    Several(3, tuple(Design(images, 0.8, 0.1) for images in (30, 60, 120))),
+    Several(
+        4,
+        (
+            Design(120, 0.75, 0.1, 2),
+            Design(200, 0.6, 0.1, 2, marked=0.2),
+            Design(400, 0.7, 0.1, 2, marked=0.1),
+        ),
+    ),
+    Several(8, tuple(Design(images, 0.6, 0.1) for images in (60, 120, 240))),
+    Several(8, 2 * tuple(Design(300, accuracy, 0.2) for accuracy in (0.55, 0.45, 0.5))),
+    Several(
+        21,
+        tuple(
+            Design(images, accuracy, 0.2)
+            for accuracy, sizes in ((0.6, (220, 400, 240)), (0.5, (170, 105)), (0.4, (65,)))
+            for images in sizes
+        ),
+    ),
+)
 
 
 def coverage(design: Design, audits: int, *, resamples: int = 300, seed: int = 0) -> pd.DataFrame:
-    """How often the intervals of one design hold the truth.
+    """How often the intervals of one group hold the truth.
 
     Returns
     -------
     pandas.DataFrame
-        Columns kind ("level" of the first model or "change"), measure, audits (in which it was
-        estimable), covered, low_too_high, high_too_low (shares of these), width, truth, and the
-        fields of the design.
+        Columns kind ("level" of the first model or "change"), measure, intervals (how many there
+        were: audits in which it was estimable), covered, low_too_high, high_too_low (shares of
+        these), width, truth (means over these), design (`FIELDS` in words), and the fields of the
+        design.
     """
-    truth = _truth(design.accuracy, design.turnover, design.photographs)
+    true = truth(design, CLASSES)
     found = []
     for start in range(0, audits, TOGETHER):
         rng = np.random.default_rng([seed, start])
         count = min(TOGETHER, audits - start)
-        before, after = samples(_table(design, count, rng), MEASURES, resamples, start)
-        levels = metric_table(before.scores, before.seen, before.drawn)
-        changes = difference_table(before, after)
-        for kind, table in (("level", levels), ("change", changes)):
-            rows = table.loc[table["group"] != OVERALL, ["measure", "low", "high"]]
-            found.append(rows.assign(kind=kind))
-    rows = pd.concat(found).dropna()
-    keys = zip(rows["kind"], rows["measure"], strict=True)
-    rows["truth"] = [truth[key] for key in keys]
-    rows["low_too_high"] = rows["low"] > rows["truth"] + 1e-12
-    rows["high_too_low"] = rows["high"] < rows["truth"] - 1e-12
-    rows["covered"] = ~(rows["low_too_high"] | rows["high_too_low"])
-    rows["width"] = rows["high"] - rows["low"]
+        table = simulate([design] * count, CLASSES, rng)
+        before, after = samples(table, MEASURES, resamples, start)
+        found.append(_of_groups(before, after, [true] * count))
+    fields = asdict(design)
+    words = ", ".join(f"{fields[name]:g}" for name in FIELDS)
+    return _shares(pd.concat(found)).assign(design=words, **fields)
+
+
+def coverage_of_several(
+    audit: Several,
+    audits: int,
+    *,
+    resamples: int = 300,
+    seed: int = 0,
+    between_only: bool = False,
+) -> pd.DataFrame:
+    """How often the intervals of an audit of several groups hold the truth.
+
+    Parameters
+    ----------
+    between_only:
+        Leave out levels and changes, which takes half the time.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `coverage`, without the fields of a design. More kinds: "gap" and "mean" over groups of
+        a measure's level, and "criterion". Levels and changes of all groups are taken together.
+    """
+    truths = [truth(group, audit.classes) for group in audit.groups]
+    found = []
+    for number in range(audits):
+        rng = np.random.default_rng([seed, number])
+        table = simulate(audit.groups, audit.classes, rng, models=1 if between_only else 2)
+        before, *others = samples(table, MEASURES, resamples, number)
+        found += [_of_groups(before, after, truths) for after in others]
+        found.append(_between_groups(before, audit.classes, truths))
+    return _shares(pd.concat(found)).assign(design=str(audit))
+
+
+def _of_groups(before: Sample, after: Sample, truths: Sequence[Truth]) -> pd.DataFrame:
+    """Intervals of all groups' levels and changes, with the truth: kind, measure, low, high, truth."""
+    position = {name: index for index, name in enumerate(before.scores.groups[1:])}
+    found = []
+    for kind, table in (
+        ("level", metric_table(before.scores, before.seen, before.drawn)),
+        ("change", difference_table(before, after)),
+    ):
+        rows = table[table["group"] != OVERALL]
+        names = zip(rows["group"], rows["measure"], strict=True)
+        true = [truths[position[group]].figures[kind, measure] for group, measure in names]
+        found.append(rows[["measure", "low", "high"]].assign(kind=kind, truth=true))
+    return pd.concat(found)
+
+
+def _between_groups(sample: Sample, classes: int, truths: Sequence[Truth]) -> pd.DataFrame:
+    """Intervals of gaps and means over groups and of the fairness criteria, as `_of_groups`.
+
+    Only where all groups count.
+    """
+    found: list[tuple[str, str, float, float, float]] = []
+    table = metric_table(sample.scores, sample.seen, sample.drawn)
+    for row in spread_table(sample.scores, table, sample.drawn).to_dict("records"):
+        if row["groups_counted"] == len(truths):
+            measure = row["measure"]
+            true = [one.figures["level", measure] for one in truths]
+            gap, mean = float(np.ptp(true)), float(np.mean(true))
+            found.append(("gap", measure, row["gap_low"], row["gap_high"], gap))
+            found.append(("mean", measure, row["macro_low"], row["macro_high"], mean))
+    criteria, _ = fairness_tables(
+        sample.scores,
+        sample.seen,
+        class_names(classes),
+        must_not_miss=(MARKED,),
+        resamples=len(sample.drawn.values),
+    )
+    values = true_criteria(sample, truths)
+    for row in criteria.to_dict("records"):
+        name = row["criterion"]
+        found.append(("criterion", name, row["low"], row["high"], values[name]))
+    return pd.DataFrame(found, columns=["kind", "measure", "low", "high", "truth"])
+
+
+def _shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per kind and measure: how many intervals there are, and the shares that hold the truth."""
+    rows = rows.dropna()
+    too_high = rows["low"] > rows["truth"] + 1e-12
+    too_low = rows["high"] < rows["truth"] - 1e-12
+    rows = rows.assign(
+        covered=~(too_high | too_low),
+        low_too_high=too_high,
+        high_too_low=too_low,
+        width=rows["high"] - rows["low"],
+    )
     by_measure = rows.groupby(["kind", "measure"], sort=False)
     columns = ["covered", "low_too_high", "high_too_low", "width", "truth"]
-    table = by_measure[columns].mean().assign(audits=by_measure.size()).reset_index()
-    return table.assign(**asdict(design))
-
-
-@lru_cache
-def setting(accuracy: float, turnover: float) -> tuple[float, float]:
-    """How far the right class stands out, and how much noise the second model adds, for these shares."""
-    rng = np.random.default_rng(1)
-    base, noise = rng.normal(size=(2, 200_000, len(CLASSES)))
-    labels = rng.integers(0, len(CLASSES), len(base))
-    right = np.eye(len(CLASSES))[labels]
-    skill = _solved(
-        lambda value: float(((base + value * right).argmax(axis=1) == labels).mean()), accuracy
-    )
-    first = base + skill * right
-    answer = first.argmax(axis=1)
-    drift = _solved(
-        lambda value: float(((first + value * noise).argmax(axis=1) != answer).mean()), turnover
-    )
-    return skill, drift
-
-
-def _solved(rising: Callable[[float], float], target: float) -> float:
-    low, high = 0.0, 16.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < target else (low, middle)
-    return (low + high) / 2
-
-
-def _table(design: Design, audits: int, rng: np.random.Generator) -> Predictions:
-    """That many audits, each a group of one table."""
-    sizes = [_patients(design, rng) for _ in range(audits)]
-    patients = np.concatenate(sizes)
-    labels = np.repeat(rng.integers(0, len(CLASSES), len(patients)), patients)
-    skill, drift = setting(design.accuracy, design.turnover)
-    logits = _noise(patients, rng)
-    logits[np.arange(len(labels)), labels] += skill
-    outputs = {}
-    for model, values in enumerate((logits, logits + drift * _noise(patients, rng))):
-        odds = np.exp(1.2 * values)
-        outputs[f"model {model}"] = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
-    frame = pd.DataFrame(
-        {
-            "id": [f"image {index}" for index in range(len(labels))],
-            "label": np.array(CLASSES)[labels],
-            "split": "audit",
-            "cluster": np.repeat([f"patient {index}" for index in range(len(patients))], patients),
-            "tone": np.repeat([f"{audit:03}" for audit in range(audits)], design.images),
-        }
-    )
-    return Predictions.build(frame, CLASSES, outputs)
-
-
-def _patients(design: Design, rng: np.random.Generator) -> np.ndarray:
-    """Photographs of every patient of one group."""
-    sizes: list[int] = []
-    while (left := design.images - sum(sizes)) > 0:
-        sizes.append(min(left, int(rng.integers(1, 2 * design.photographs))))
-    return np.array(sizes)
-
-
-def _noise(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Normal numbers, alike within patients. Shapes: (N, C)."""
-    shape = (int(patients.sum()), len(CLASSES))
-    if (patients == 1).all():
-        return rng.normal(size=shape)
-    shared = np.repeat(rng.normal(size=(len(patients), len(CLASSES))), patients, axis=0)
-    return np.sqrt(ALIKE) * shared + np.sqrt(1 - ALIKE) * rng.normal(size=shape)
-
-
-@lru_cache
-def _truth(accuracy: float, turnover: float, photographs: int) -> dict[tuple[str, str], float]:
-    """The figures of an endless population, from many large samples."""
-    rng = np.random.default_rng(2)
-    design = Design(PART, accuracy, turnover, photographs)
-    parts = [
-        [sample.seen for sample in samples(_table(design, 1, rng), MEASURES, 1, 0)]
-        for _ in range(PARTS)
-    ]
-    values = [np.mean([part[k].values[0, :, 1] for part in parts], axis=0) for k in (0, 1)]
-    for k, value in enumerate(values):
-        # Bins are averaged before their sizes are taken: the error itself is biased upwards.
-        bins = np.mean([part[k].miscalibration[0, 1] for part in parts], axis=0)
-        value[[measure.metric for measure in MEASURES].index("ece")] = np.abs(bins).sum()
-    truth = {}
-    for index, measure in enumerate(MEASURES):
-        truth["level", measure.title] = float(values[0][index])
-        truth["change", measure.title] = float(values[1][index] - values[0][index])
-    return truth
+    return by_measure[columns].mean().assign(intervals=by_measure.size()).reset_index()
 
 
 def paired_methods(n: int, p_lost: float, p_gained: float) -> dict[str, float]:
@@ -209,17 +232,11 @@ def paired_methods(n: int, p_lost: float, p_gained: float) -> dict[str, float]:
     "normal": the difference with its standard error. Fagerland, Lydersen & Laake 2014, Statistics in
     Medicine 33:2850 compare them.
     """
-    lost, gained = (side.ravel() for side in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
-    possible = lost + gained <= n
-    lost, gained = lost[possible], gained[possible]
-    outcomes = np.column_stack([lost, gained, n - lost - gained])
-    weight = multinomial(n, [p_lost, p_gained, 1 - p_lost - p_gained]).pmf(outcomes)
-    likely = weight > 1e-9
-    lost, gained, weight = lost[likely], gained[likely], weight[likely]
-    truth = p_gained - p_lost
+    lost, gained, weight = outcomes(n, p_lost, p_gained)
+    true = p_gained - p_lost
 
     def held(low: np.ndarray, high: np.ndarray) -> float:
-        return float(weight[(low <= truth + 1e-12) & (truth - 1e-12 <= high)].sum())
+        return float(weight[(low <= true + 1e-12) & (true - 1e-12 <= high)].sum())
 
     def adjusted(pairs: float, images: float) -> float:
         worse, better = ((side + pairs) / (n + images) for side in (lost, gained))
@@ -254,28 +271,40 @@ def paired_table() -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per kind and measure: mean, smallest and largest coverage over designs, with the worst design."""
+    """Per kind and measure: mean, smallest and largest coverage over designs in %, with the worst design."""
     rows = []
     for (kind, measure), part in table.groupby(["kind", "measure"], sort=False):
-        worst = part.loc[part["covered"].idxmin()]
+        covered = 100 * part["covered"]
         rows.append(
             {
                 "kind": kind,
                 "measure": measure,
-                "mean": part["covered"].mean(),
-                "smallest": part["covered"].min(),
-                "largest": part["covered"].max(),
-                "smallest at": ", ".join(f"{worst[name]:g}" for name in asdict(DESIGNS[0])),
+                "mean": covered.mean(),
+                "smallest": covered.min(),
+                "largest": covered.max(),
+                "smallest at": part["design"].iloc[covered.argmin()],
             }
         )
     return pd.DataFrame(rows)
 
 
+def show(table: pd.DataFrame, audits: int, designs: Sequence[str]) -> None:
+    """Print the coverage over designs, then that of each, which these columns tell apart."""
+    error = 100 * np.sqrt(0.95 * 0.05 / audits)
+    print(f"\nCoverage of 95 % intervals in %, simulation error {error:.1f} points per design:")
+    print(summary(table).round(1).to_string(index=False))
+    whole = table.assign(
+        column=table["kind"] + " " + table["measure"], percent=100 * table["covered"]
+    )
+    each = whole.pivot_table(index=list(designs), columns="column", values="percent", sort=False)
+    print(f"\nPer design ({', '.join(designs)}):")
+    print(each.round(1).T.to_string())
+
+
 def main() -> None:
     """Print the tables; write them where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--audits", type=int, default=400, help="simulated audits per design")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     methods = paired_table()
     print("Change of a share, exact coverage of published intervals:")
@@ -284,21 +313,16 @@ def main() -> None:
     for design in DESIGNS:
         tables.append(coverage(design, options.audits))
         print(design, flush=True)
-    table = pd.concat(tables, ignore_index=True)
-    error = 100 * np.sqrt(0.95 * 0.05 / options.audits)
-    print(f"\nCoverage of 95 % intervals in %, simulation error {error:.1f} points per design:")
-    shown = summary(table)
-    shown[["mean", "smallest", "largest"]] = (100 * shown[["mean", "smallest", "largest"]]).round(1)
-    print(shown.to_string(index=False))
-    table["column"] = table["kind"] + " " + table["measure"]
-    designs = list(asdict(DESIGNS[0]))
-    whole = 100 * table.pivot_table(index=designs, columns="column", values="covered", sort=False)
-    print("\nPer design (images, accuracy, turnover, photographs per patient):")
-    print(whole.round(1).T.to_string())
-    if options.json:
-        content = {"coverage": table.drop(columns="column"), "paired methods": methods}
-        plain = {name: rows.to_dict("records") for name, rows in content.items()}
-        options.json.write_text(json.dumps(plain, indent=2))
+    one = pd.concat(tables, ignore_index=True)
+    show(one, options.audits, FIELDS)
+    tables = []
+    for audit in SEVERAL:
+        tables.append(coverage_of_several(audit, options.audits))
+        print(audit, flush=True)
+    several = pd.concat(tables, ignore_index=True)
+    show(several, options.audits, ["design"])
+    content = {"coverage": one, "several groups": several, "paired methods": methods}
+    write_figures(options, {name: rows.to_dict("records") for name, rows in content.items()})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ training reads them.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -18,12 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.images import Preprocessing, decoded_images
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--cohort", type=Path, default=Path("assets/demo"))
     parser.add_argument("--size", type=int, default=96)
     options = parser.parse_args()
@@ -41,6 +41,7 @@ def main() -> None:
     first, second = seconds
     print(f"{len(cohort)} images at {options.size} px: first {first:.2f} s, second {second:.3f} s")
     print(f"second reading: {second / first:.4f} x the first")
+    write_figures(options, {"images": len(cohort), "first": first, "second": second})
 
 
 if __name__ == "__main__":

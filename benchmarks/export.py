@@ -16,7 +16,6 @@ disturbs times, so a ratio of times above its limit is marked and does not decid
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.errors import ExportError
 from fairquant_core.export.latency import LIMIT as LATENCY_LIMIT
 from fairquant_core.export.onnx_check import ExportCheck, check_export
@@ -175,7 +175,7 @@ def measure(architecture: str, options: argparse.Namespace, folder: Path) -> dic
 
 def main() -> int:
     """Measure, print, and return 1 if a limit is broken."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=32)
@@ -183,7 +183,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-fast", dest="fast", action="store_false", help="exact files only")
-    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(" | ".join(HEADINGS))
@@ -195,8 +194,7 @@ def main() -> int:
             figures[architecture] = {kind: check.to_json() for kind, check in found.items()}
             names = [name for check in found.values() for name in broken_limits(check)]
             broken += [f"{architecture} ({', '.join(names)})"] if names else []
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
+    write_figures(options, figures)
     print(f"\n{BROKEN}: {'; '.join(broken)}" if broken else "\nEvery exact file keeps its limits.")
     return 1 if broken else 0
 

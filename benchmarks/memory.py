@@ -15,8 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import script_parser, write_figures
+
 # Any MALLOC_ variable makes the product leave the C library alone; this one changes nothing.
 LEFT_ALONE = {"MALLOC_PERTURB_": "0"}
 
@@ -46,7 +48,7 @@ def steps(architecture: str, size: int, batch_size: int, count: int) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--architecture", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -77,6 +79,7 @@ def main() -> None:
     pairs = zip(found["kept"], found["given back"], strict=True)
     ratio = statistics.median(kept["seconds"] / back["seconds"] for kept, back in pairs)
     print(f"kept / given back: {ratio:.3f}")
+    write_figures(options, {**found, "ratio": ratio})
 
 
 if __name__ == "__main__":

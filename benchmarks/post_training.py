@@ -11,8 +11,6 @@ are those of the clock and of the processor; the second hardly depend on what el
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.models.checkpoint import load_classifier
 from fairquant_core.models.inference import predict
@@ -172,9 +171,7 @@ def means(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Print the table; write it where asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--cohort", type=Path, default=DEMO)
     parser.add_argument("--labels", help="column of the diagnosis")
     parser.add_argument("--groups", help="column of the groups")
@@ -188,7 +185,6 @@ def main() -> None:
     parser.add_argument("--bits", type=float, nargs="+", default=[2.5, 3.0, 4.0, 6.0])
     parser.add_argument("--cache", type=Path, help="folder for decoded images that stays")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cohort = read_cohort(options.cohort, labels=options.labels, groups=options.groups)
@@ -212,8 +208,7 @@ def main() -> None:
             del data  # a cache in use cannot be removed everywhere
     if len(options.classifiers) > 1:
         means(rows)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    write_figures(options, rows)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """Seconds for the saliency maps of one image by a classifier and by its fake-quantised copy.
 
-Run ``python benchmarks/saliency.py [--threads 1] [--repeats 3]``. Prints a table and writes
-``benchmarks/saliency.json``. Networks are untrained: the time does not depend on the weights. The
-limits hold against CPU seconds, which are the seconds of one idle core and hardly depend on
-what else runs; ``wall_s`` does.
+    python benchmarks/saliency.py [--threads 1] [--repeats 3] [--json FILE]
+
+Networks are untrained: the time does not depend on the weights. The limits hold against CPU seconds,
+which are the seconds of one idle core and hardly depend on what else runs; ``wall_s`` does.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.data.batches import normalise
 from fairquant_core.explain.catalogue import METHODS
 from fairquant_core.explain.saliency import SaliencySettings, attribute
@@ -35,7 +34,7 @@ LIMITS = {"integrated_gradients": 6.0, "grad_cam": 1.5}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -46,8 +45,7 @@ def main() -> None:
         f"{options.threads} threads, best of {options.repeats}, one image, full precision + candidate"
     )
     print(table.round(3).to_string(index=False, na_rep="-"))
-    target = Path(__file__).with_suffix(".json")
-    target.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=1))
+    write_figures(options, {"threads": options.threads, "rows": rows})
     slow = [
         row for row in rows if row["limit_s"] is not None and row["pair_cpu_s"] > row["limit_s"]
     ]

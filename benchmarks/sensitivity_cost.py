@@ -10,8 +10,6 @@ width, is measured by itself; it is part of the ratios.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.data.batches import normalise
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.layers import quantisable_layers
@@ -52,7 +51,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--architecture", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--images", type=int, default=384)
@@ -61,7 +60,6 @@ def main() -> None:
     parser.add_argument("--measures", nargs="+", default=list(MEASURES), choices=MEASURES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     generator = np.random.default_rng(0)
@@ -96,8 +94,7 @@ def main() -> None:
         lambda: plain_pass(classifier, images[:size], labels, size)
     )
     print(f"of which rounding every weight to every width: about {fixed:.2f} s")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
+    write_figures(options, figures)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ its own.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -23,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.models.zoo import create
 from fairquant_core.quantization.compressed import attach
 from fairquant_core.quantization.methods import uniform_widths
@@ -78,13 +77,12 @@ def measure(architecture: str, size: int, batch_size: int, rounds: int) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--architecture", default="mobilenetv2_100")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = {}
@@ -96,8 +94,7 @@ def main() -> None:
                 f"{size:4d} px  {name:22s} {1000 * found[name]:8.1f} ms per step"
                 f"   {found[f'ratio {name}']:.3f} x full precision"
             )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    write_figures(options, rows)
 
 
 if __name__ == "__main__":

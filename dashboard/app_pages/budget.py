@@ -63,9 +63,9 @@ if price := budget_sections.price_of_wishes(case, asked, preview):
     st.markdown(price)
 budget_controls.wishes(case, asked)
 st.caption(
-    "Curve and squares are predictions before any training; above about 1 nat they only warn. "
-    "Training usually wins part of the loss back. Diamonds are finished runs, measured on the audit "
-    "photographs."
+    "Curve and squares predict what rounding alone costs; above about 1 nat they only warn. The methods "
+    "below win much of it back, because they fit the rounding or train: a run without training measures "
+    "it in about a minute. Diamonds are finished runs, measured on the audit photographs."
 )
 tables.twin(curve, "Predicted cost of every budget", "tradeoff")
 

@@ -189,11 +189,11 @@ def budget_sentence(
     worst = max(known_groups, key=lambda group: known_groups[group])
     if equal_costs(known_groups):
         return (
-            f"{text}; predicted cost, the same for every group: "
+            f"{text}; predicted cost of rounding alone, the same for every group: "
             f"{nats(known_groups[worst])}{_loss_meaning(known_groups[worst])}."
         )
     return (
-        f"{text}; predicted cost for the worst group, {group_words(worst)}: "
+        f"{text}; predicted cost of rounding alone for the worst group, {group_words(worst)}: "
         f"{nats(known_groups[worst])}{_loss_meaning(known_groups[worst])}."
     )
 

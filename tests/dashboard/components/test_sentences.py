@@ -111,8 +111,8 @@ def test_budget_says_size_cost_and_meaning() -> None:
     )
 
     assert text == (
-        "At 4 bits the file is 1.4 MB, 7.0 times smaller than now; predicted cost for the worst "
-        "group, types V-VI: 0.06 nats, a noticeable loss of certainty."
+        "At 4 bits the file is 1.4 MB, 7.0 times smaller than now; predicted cost of rounding alone "
+        "for the worst group, types V-VI: 0.06 nats, a noticeable loss of certainty."
     )
 
 
