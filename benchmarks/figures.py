@@ -1,0 +1,28 @@
+"""What the benchmarks have in common: the start of the command line, and the file of figures. No script of its own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from fairquant_core.files import write_json
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Parser with a script's docstring as its help, and ``--json`` for the file of figures.
+
+    >>> script_parser("What does it cost?").parse_args(["--json", "costs.json"]).json.name
+    'costs.json'
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser
+
+
+def write_figures(options: argparse.Namespace, figures: Any) -> None:
+    """Write the figures if `script_parser`'s ``--json`` names a file."""
+    if options.json:
+        write_json(options.json, figures)
