@@ -60,19 +60,20 @@ FIELDS = ("images", "accuracy", "turnover", "photographs")
 
 @dataclass(frozen=True)
 class Several:
-    """An audit of several groups."""
+    """An audit of several groups, by a classifier of that many classes."""
 
     classes: int
     groups: tuple[Design, ...]
 
     def __str__(self) -> str:
-        """How many classes, and images and accuracy of every group.
+        """Classes, images of every group, and accuracies.
 
         >>> str(Several(3, (Design(100, 0.8, 0.1), Design(140, 0.7, 0.1))))
-        '3 classes, 100 at 80 %, 140 at 70 %'
+        '3 classes, 100/140 at 80/70 %'
         """
-        sizes = [f"{group.images} at {100 * group.accuracy:g} %" for group in self.groups]
-        return f"{self.classes} classes, {', '.join(sizes)}"
+        sizes = "/".join(str(group.images) for group in self.groups)
+        accuracies = "/".join(f"{100 * group.accuracy:g}" for group in self.groups)
+        return f"{self.classes} classes, {sizes} at {accuracies} %"
 
 
 #: Groups apart and groups alike, many images of every class and hardly any, and a marked class that
@@ -289,16 +290,15 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame, audits: int, designs: Sequence[str]) -> None:
-    """Print the coverage over designs, then that of each, which these columns tell apart."""
+    """Print the coverage over designs, then of each; these columns tell them apart."""
     error = 100 * np.sqrt(0.95 * 0.05 / audits)
     print(f"\nCoverage of 95 % intervals in %, simulation error {error:.1f} points per design:")
     print(summary(table).round(1).to_string(index=False))
-    whole = table.assign(
-        column=table["kind"] + " " + table["measure"], percent=100 * table["covered"]
+    each = table.pivot_table(
+        index=list(designs), columns=["kind", "measure"], values="covered", sort=False
     )
-    each = whole.pivot_table(index=list(designs), columns="column", values="percent", sort=False)
-    print(f"\nPer design ({', '.join(designs)}):")
-    print(each.round(1).T.to_string())
+    print("\nPer design:")
+    print((100 * each).round(1).T.to_string())
 
 
 def main() -> None:
