@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.coverage import MEASURES, Design, coverage, paired_methods
+from benchmarks.coverage import (
+    MEASURES,
+    Design,
+    Several,
+    coverage,
+    coverage_of_several,
+    paired_methods,
+)
+from fairquant_core.audit.fairness import DEMOGRAPHIC_PARITY, EQUAL_OPPORTUNITY, EQUALISED_ODDS
 
 AUDITS = 300
 #: Few photographs at chance-like accuracy, a usual case with several of a patient, and a good
@@ -16,6 +24,14 @@ DESIGNS = (Design(30, 0.5, 0.2), Design(120, 0.8, 0.1, 2), Design(60, 0.97, 0.05
 ERROR = np.sqrt(0.93 * 0.07 / AUDITS)
 ERROR_OF_ALL = ERROR / np.sqrt(len(DESIGNS))
 LEAST, MOST = 0.93, 0.97
+#: Groups far apart, and groups that do not differ, one of them small. Their truth is that of `DESIGNS`.
+SEVERAL = (
+    Several(3, (Design(100, 0.8, 0.1), Design(140, 0.5, 0.2))),
+    Several(3, tuple(Design(images, 0.8, 0.1) for images in (30, 60, 120))),
+)
+AUDITS_OF_SEVERAL = 100
+#: Means over groups of what is itself biased: every group's calibration error is seen too large.
+BIASED = ("calibration error",)
 #: Changes whose intervals are wider than 95 % needs in these designs. Of a share, and of what is made of shares,
 #: hardly an image changes, and no interval can come near to 95 % (see the last test); an area under
 #: the curve is not called unharmed sooner than images that were not seen allow.
@@ -31,7 +47,7 @@ def covered() -> pd.DataFrame:
 def test_every_level_and_every_change_is_simulated(covered: pd.DataFrame) -> None:
     found = set(zip(covered["kind"], covered["measure"], strict=True))
     assert found == {(kind, m.title) for kind in ("level", "change") for m in MEASURES}
-    assert (covered["audits"] > 0.9 * AUDITS).all()
+    assert (covered["intervals"] > 0.9 * AUDITS).all()
 
 
 def test_every_interval_holds_the_truth_often_enough(covered: pd.DataFrame) -> None:
@@ -52,6 +68,44 @@ def test_intervals_are_no_wider_than_need_be(covered: pd.DataFrame) -> None:
     assert len(sharp) >= len(MEASURES) + 3
     assert of_all[sharp].mean() <= MOST + ERROR_OF_ALL, of_all.to_string()
     assert of_all[sharp].max() <= 0.995, of_all.to_string()
+
+
+@pytest.fixture(scope="module")
+def covered_between() -> pd.DataFrame:
+    """Coverage per kind, measure and audit, of what is said about several groups at once."""
+    tables = [
+        coverage_of_several(audit, AUDITS_OF_SEVERAL, resamples=200, seed=4, between_only=True)
+        for audit in SEVERAL
+    ]
+    return pd.concat(tables)
+
+
+def test_gaps_means_and_criteria_are_simulated(covered_between: pd.DataFrame) -> None:
+    found = set(zip(covered_between["kind"], covered_between["measure"], strict=True))
+    criteria = (EQUAL_OPPORTUNITY, EQUALISED_ODDS, DEMOGRAPHIC_PARITY)
+    wanted = {(kind, m.title) for kind in ("gap", "mean") for m in MEASURES}
+    assert found == wanted | {("criterion", name) for name in criteria}
+    assert (covered_between["intervals"] > 0.9 * AUDITS_OF_SEVERAL).all()
+
+
+def test_gaps_means_and_criteria_hold_the_truth_often_enough(covered_between: pd.DataFrame) -> None:
+    """At least 93 %, also where groups do not differ; two standard errors are allowed for."""
+    error = np.sqrt(LEAST * (1 - LEAST) / AUDITS_OF_SEVERAL)
+    biased = (covered_between["kind"] == "mean") & covered_between["measure"].isin(BIASED)
+    table = covered_between[~biased]
+    short = table[table["covered"] < LEAST - 2 * error]
+    assert short.empty, short.to_string()
+    by_kind = table.groupby("kind")["covered"].mean()
+    assert by_kind.min() >= 0.94, by_kind.to_string()
+
+
+def test_gaps_and_criteria_far_apart_are_no_wider_than_need_be(
+    covered_between: pd.DataFrame,
+) -> None:
+    """On average; groups that are alike are left out: no interval can lie below their true gap of zero."""
+    apart = covered_between[covered_between["design"] == str(SEVERAL[0])]
+    gaps = apart[apart["kind"] == "gap"]
+    assert gaps["covered"].mean() <= MOST + 0.01, gaps.to_string()
 
 
 @pytest.mark.parametrize("n", [10, 20, 40, 60, 120])
