@@ -157,7 +157,7 @@ def timing(resamples: int = 2000) -> pd.DataFrame:
 
     def intervals(sample: Sample) -> tuple[pd.DataFrame, ...]:
         figures = metric_table(sample.scores, sample.seen, sample.drawn)
-        gaps = spread_table(sample.scores, figures, sample.drawn, minimum_images=20)
+        gaps = spread_table(sample, figures, minimum_images=20)
         fairness = fairness_tables(sample.scores, sample.seen, table.classes, must_not_miss=marked)
         return figures, gaps, *fairness
 

@@ -181,7 +181,7 @@ def _between_groups(sample: Sample, classes: int, truths: Sequence[Truth]) -> pd
     """
     found: list[tuple[str, str, float, float, float]] = []
     table = metric_table(sample.scores, sample.seen, sample.drawn)
-    for row in spread_table(sample.scores, table, sample.drawn).to_dict("records"):
+    for row in spread_table(sample, table).to_dict("records"):
         if row["groups_counted"] == len(truths):
             measure = row["measure"]
             true = [one.figures["level", measure] for one in truths]

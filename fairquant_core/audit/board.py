@@ -12,7 +12,7 @@ import pandas as pd
 from fairquant_core.audit.bootstrap import RESAMPLES
 from fairquant_core.audit.grouping import UNKNOWN, Grouping
 from fairquant_core.audit.metrics import group_accuracy
-from fairquant_core.audit.over_seeds import ACCURACY_PREFIX, COMPARED, OverSeeds
+from fairquant_core.audit.over_seeds import ACCURACY_PREFIX, COMPARED, LOSSES, OverSeeds
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.skin_tone import SCHEMES, ordered
 from fairquant_core.errors import EvaluationError
@@ -25,6 +25,8 @@ OTHER_IMAGES = (
     "'{title}' (seed {seed}) was not scored on the same images as the others, so the two cannot be compared. "
     "Compare runs of one cohort with one split."
 )
+#: A smaller probability of the truth counts as this, so that the loss stays finite.
+LEAST_CHANCE = 1e-12
 NO_CANDIDATE = "No candidate is finished yet, so there is nothing to compare."
 
 
@@ -94,20 +96,24 @@ class Board:
         self.grouping = Grouping.build(groups, len(first), order)
         self._ids = pd.Index(first.frame["id"])
         self._labels = first.frame["label"].to_numpy()
-        correct, rows = [], []
+        correct, losses, rows = [], [], []
         for candidate in self.candidates:
             table, positions = self._aligned(candidate)
             correct.append(table.correct(candidate.model)[positions])
+            losses.append(losses_of(table, candidate.model)[positions])
             rows.append(self._row(candidate, table, group_column, scheme, order))
         self._rows = rows
         self._over_seeds = OverSeeds(
             np.array(correct),
             self.grouping,
             first.frame["cluster"].to_numpy(),
+            losses=np.array(losses),
             minimum_images=minimum_images,
             resamples=resamples,
             seed=seed,
         )
+        for row, worst in zip(rows, self._over_seeds.seen["worst_loss"][:, 0], strict=True):
+            row["worst_loss"] = float(worst)
 
     @property
     def images(self) -> int:
@@ -126,11 +132,12 @@ class Board:
         -------
         pandas.DataFrame
             Columns method, title, bits, seed, images, accuracy, worst, worst_low, worst_high (Wilson), worst_group,
-            gap, loss, "accuracy: <group>" ..., bits_achieved, size_bytes, minutes, key.
+            gap, loss, "accuracy: <group>" ..., bits_achieved, size_bytes, minutes, key, worst_loss (the highest
+            mean loss of a group).
 
         Units
         -----
-        Accuracies and gap are fractions; loss in nats; minutes of the whole run.
+        Accuracies and gap are fractions; losses in nats; minutes of the whole run.
         """
         return pd.DataFrame(self._rows).astype({"bits": float})
 
@@ -145,10 +152,10 @@ class Board:
         Returns
         -------
         pandas.DataFrame
-            method, title, bits, seeds, images, then for accuracy, worst, gap, loss and every group the mean under
-            the name itself and the standard deviation over seeds under "<name>_sd" (NaN for one seed), the groups
-            that were worst, and the means of worst_low, worst_high (so bounds for one seed, not for the mean, whose
-            images are the same), bits_achieved, size_bytes and minutes.
+            method, title, bits, seeds, images, then for accuracy, worst, gap, both losses and every group the mean
+            under the name itself and the standard deviation over seeds under "<name>_sd" (NaN for one seed), the
+            groups that were worst, and the means of worst_low, worst_high (so bounds for one seed, not for the mean,
+            whose images are the same), bits_achieved, size_bytes and minutes.
         """
         table = mean_over_seeds(self.frame())
         if reference is None:
@@ -171,9 +178,9 @@ class Board:
         Returns
         -------
         pandas.DataFrame
-            method, title, bits, reference, figure ("accuracy", "worst", "gap" or "accuracy: <group>"), seeds (that
-            both have), changed (images whose answer became right or wrong, over all seeds), difference, low, high:
-            95 % bounds, NaN with fewer than 10 changed answers.
+            method, title, bits, reference, figure ("accuracy", "worst", "gap", "loss", "worst_loss" or
+            "accuracy: <group>"), seeds (that both have), changed (images whose answer became right or wrong, or whose
+            loss changed, over all seeds), difference, low, high: 95 % bounds, NaN with fewer than 10 changed.
 
         Raises
         ------
@@ -226,7 +233,7 @@ class Board:
             minimum=self.minimum_images,
             resamples=1,  # only the Wilson intervals are read
         )
-        truth = table.probabilities(candidate.model)[np.arange(len(table)), table.labels]
+        losses = losses_of(table, candidate.model)
         worst = found.worst
         row: dict[str, Any] = {
             "method": candidate.method,
@@ -240,7 +247,7 @@ class Board:
             "worst_high": np.nan if worst is None else worst["high"],
             "worst_group": found.worst_group,
             "gap": np.nan if found.gap is None else found.gap,
-            "loss": float(-np.log(np.maximum(truth.astype(np.float64), 1e-12)).mean()),
+            "loss": float(losses.mean()),
         }
         by_group = found.by_group[
             found.by_group["estimable"] & (found.by_group["group"] != UNKNOWN)
@@ -255,9 +262,15 @@ class Board:
         }
 
 
+def losses_of(table: Predictions, model: str) -> np.ndarray:
+    """What the model's probability of the truth costs, per image. Shapes: (N,). Units: nats."""
+    truth = table.probabilities(model)[np.arange(len(table)), table.labels]
+    return -np.log(np.maximum(truth.astype(np.float64), LEAST_CHANCE))
+
+
 def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per method and budget from one row per candidate; see :meth:`Board.summary` for the columns."""
-    figures = [name for name in ("accuracy", "worst", "gap", "loss") if name in frame]
+    figures = [name for name in (*COMPARED, *LOSSES) if name in frame]
     figures += [str(name) for name in frame if str(name).startswith(ACCURACY_PREFIX)]
     rows = []
     for (method, title, bits), part in settings_of(frame):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from fairquant_core.audit.board import Board
-from fairquant_core.audit.over_seeds import ACCURACY_PREFIX, COMPARED
+from fairquant_core.audit.over_seeds import ACCURACY_PREFIX, COMPARED, LOSSES
 
-FIGURE_TITLES = {"accuracy": "accuracy", "worst": "worst group", "gap": "gap"}
+FIGURE_TITLES = {
+    "accuracy": "accuracy",
+    "worst": "worst group",
+    "gap": "gap",
+    "worst_loss": "worst loss",
+}
 
 
 def board_text(board: Board, references: Sequence[str]) -> str:
@@ -82,7 +87,8 @@ def _summary_lines(board: Board, summary: pd.DataFrame) -> str:
         for group in board.group_names:
             name = ACCURACY_PREFIX + group
             line[group] = _spread(row[name], row[f"{name}_sd"])
-        line["loss"] = _number(row["loss"], ".3f")
+        for name in LOSSES:
+            line[FIGURE_TITLES.get(name, name)] = _number(row[name], ".3f")
         line["achieved"] = _number(row["bits_achieved"], ".3f")
         line["MB"] = _number(row["size_bytes"] / 1e6, ".3f")
         line["minutes"] = _number(row["minutes"], ".1f")
@@ -93,18 +99,23 @@ def _summary_lines(board: Board, summary: pd.DataFrame) -> str:
 def _difference_lines(board: Board, reference: str) -> str:
     changes = board.differences(reference)
     changes = changes[changes["seeds"] > 0]
-    head = f"Points above {reference} at the same budget [95 %], paired over images and seeds:"
+    head = (
+        f"Points above {reference} at the same budget [95 %], paired over images and seeds; losses in nats, where "
+        "below zero is better:"
+    )
     rows = []
     for (method, bits), part in changes.groupby(["method", "bits"], dropna=False, sort=False):
         if method == reference:
             continue
-        by_figure = part.set_index("figure")
+        by_figure = {row["figure"]: row for row in part.to_dict("records")}
         line = {"method": method, "bits": _number(bits, "g"), "seeds": part["seeds"].iloc[0]}
         names = [*COMPARED, *(ACCURACY_PREFIX + name for name in board.group_names)]
         for name in names:
-            one = by_figure.loc[name]
+            one = by_figure[name]
             title = FIGURE_TITLES.get(name, name.removeprefix(ACCURACY_PREFIX))
-            line[title] = _interval(one["difference"], one["low"], one["high"])
+            line[title] = _interval(one, 100, "+.1f")
+        for name in LOSSES:
+            line[FIGURE_TITLES.get(name, name)] = _interval(by_figure[name], 1, "+.2f")
         rows.append(line)
     if not rows:
         return f"{head} nothing shares a seed with it yet."
@@ -121,11 +132,12 @@ def _spread(mean: Any, deviation: Any) -> str:
     return f"{100 * mean:.1f}" + ("" if pd.isna(deviation) else f" +-{100 * deviation:.1f}")
 
 
-def _interval(value: Any, low: Any, high: Any) -> str:
+def _interval(row: Mapping[Any, Any], scale: float, form: str) -> str:
+    value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
     if pd.isna(value):
         return ""
-    bounds = "too few changed" if pd.isna(low) else f"{100 * low:+.1f}, {100 * high:+.1f}"
-    return f"{100 * value:+.1f} [{bounds}]"
+    bounds = "too few changed" if pd.isna(low) else f"{low:{form}}, {high:{form}}"
+    return f"{value:{form}} [{bounds}]"
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -203,29 +204,44 @@ def _mean_recall(scores: Scores, level: float) -> tuple[np.ndarray, np.ndarray]:
 def calibration_bounds(
     scores: Scores, seen: Replicates, drawn: Replicates, index: int, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the calibration error of every group. Shapes: (G,), (G,).
+    """Bounds of the calibration error of every group. Shapes: (G,), (G,)."""
+    groups = range(len(scores.inside))
+    found = [mean_calibration_bounds(scores, seen, drawn, index, [g], level) for g in groups]
+    low, high = np.array(found).T
+    return low, high
+
+
+def mean_calibration_bounds(
+    scores: Scores,
+    seen: Replicates,
+    drawn: Replicates,
+    index: int,
+    groups: Sequence[int],
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Bounds of the mean calibration error of some groups.
+
+    The error of every group is seen too large, so the mean is judged as one figure: bounds that are joined from
+    those of its groups would close in on what is common to all of them, the bias.
 
     Source: `gaps.inverted`, since an error is never below zero and chance alone makes one; few images as in
     `bootstrap.widening`.
     """
-    value = seen.values[0, index]
-    bounds = np.array([np.zeros(len(value)), np.ones(len(value))])
-    for position, rows in enumerate(scores.inside):
-        # A single image says nothing about others.
-        if (clusters := len(np.unique(scores.clusters[rows]))) < 2:
-            continue
-        shift = seen.miscalibration[0, position]
-        noise = (drawn.miscalibration[:, position] - shift) * widening(np.array(clusters), level)
-        few = np.copysign(concentrated(np.abs(shift), np.abs(noise).mean(axis=0)), shift)
-        all_alike = np.copysign(noise.std(axis=0), shift)
-        found = inverted(_total_size, value[position], few, all_alike, noise, level)
-        bounds[:, position] = found[:2]
-    return bounds[0], bounds[1]
+    clusters = np.array([len(np.unique(scores.clusters[scores.inside[g]])) for g in groups])
+    # A single image says nothing about others.
+    if (clusters < 2).any():
+        return 0.0, 1.0
+    shift = seen.miscalibration[0, groups]
+    noise = (drawn.miscalibration[:, groups] - shift) * widening(clusters, level)[:, None]
+    few = np.copysign(concentrated(np.abs(shift), np.abs(noise).mean(axis=0)), shift)
+    all_alike = np.copysign(noise.std(axis=0), shift)
+    size = float(seen.values[0, index, groups].mean())
+    return inverted(_mean_size, size, few, all_alike, noise, level)[:2]
 
 
-def _total_size(bins: np.ndarray) -> np.ndarray:
-    """Shapes: (R, BINS) -> (R,)."""
-    return np.abs(bins).sum(axis=-1)
+def _mean_size(bins: np.ndarray) -> np.ndarray:
+    """Shapes: (R, G, BINS) -> (R,)."""
+    return np.abs(bins).sum(axis=-1).mean(axis=-1)
 
 
 def sizes(scores: Scores, measure: Measure) -> dict[str, np.ndarray]:

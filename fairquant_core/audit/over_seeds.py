@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,8 @@ from fairquant_core.audit.grouping import Grouping
 #: Figures of one group's accuracy begin with this.
 ACCURACY_PREFIX = "accuracy: "
 COMPARED = ("accuracy", "worst", "gap")
+#: Mean loss of all images, and of the group whose loss is highest. Units: nats.
+LOSSES = ("loss", "worst_loss")
 #: A bootstrap over fewer answers that changed would give a difference too narrow an interval.
 MINIMUM_CHANGED = 10
 LEVEL = 0.95
@@ -36,6 +38,9 @@ class OverSeeds:
     ----------
     correct
         Whether each candidate was right. Shapes: (K, N) bool.
+    losses
+        What each candidate's probability of the truth costs, where that is to be compared as well. It tells
+        candidates apart that differ in few answers. Shapes: (K, N). Units: nats.
     clusters
         Cluster of each image. Shapes: (N,).
     minimum_images
@@ -53,11 +58,13 @@ class OverSeeds:
         grouping: Grouping,
         clusters: np.ndarray,
         *,
+        losses: np.ndarray | None = None,
         minimum_images: int = 1,
         resamples: int = RESAMPLES,
         seed: int = 0,
     ) -> None:
-        self.correct, self.grouping, self.clusters = correct, grouping, clusters
+        self.correct, self.losses = correct, losses
+        self.grouping, self.clusters = grouping, clusters
         self.resamples, self.seed = resamples, seed
         sizes = dict(zip(grouping.names, grouping.sizes, strict=True))
         #: Groups that hold an image, "unknown" left out.
@@ -70,31 +77,32 @@ class OverSeeds:
         self._counted = 1 + np.flatnonzero(self._membership[:, 1:].sum(axis=0) >= minimum_images)
 
     def changes(self, own: Sequence[int], base: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows `own` of `correct` less rows `base`, pair by pair (a pair is a seed), then the mean over pairs.
+        """Rows `own` less rows `base`, pair by pair (a pair is a seed), then the mean over pairs.
 
         Returns
         -------
         list of dict
-            figure ("accuracy", "worst", "gap", "accuracy: <group>" ...), seeds, changed (answers that became right
-            or wrong, over all pairs), difference, low, high (NaN with fewer than 10 changed answers).
+            figure ("accuracy", "worst", "gap", with losses "loss" and "worst_loss", "accuracy: <group>" ...), seeds,
+            changed (answers that became right or wrong, or losses that changed, over all pairs), difference, low,
+            high (NaN with fewer than 10 changed).
         """
-        names = [*COMPARED, *(ACCURACY_PREFIX + name for name in self.group_names)]
         rows: list[dict[str, Any]] = []
         pairs = list(zip(own, base, strict=True))
-        seen = self._figures(self._seen)
         weights = seed_weights(len(pairs), self.resamples, self.seed)
-        for name in names:
+        for name, seen in self.seen.items():
             row: dict[str, Any] = {"figure": name, "seeds": len(pairs), "changed": 0}
             row |= {"difference": np.nan, "low": np.nan, "high": np.nan}
             rows.append(row)
             if not pairs:
                 continue
-            moved = self.correct[list(own)] != self.correct[list(base)]
+            outcome = self.losses if name in LOSSES else self.correct
+            assert outcome is not None
+            moved = outcome[list(own)] != outcome[list(base)]
             changed = int(moved[:, self._inside(name)].sum())
             row["changed"] = changed
-            row["difference"] = float(np.mean([seen[name][a] - seen[name][b] for a, b in pairs]))
+            row["difference"] = float(np.mean([seen[a, 0] - seen[b, 0] for a, b in pairs]))
             if changed >= MINIMUM_CHANGED:
-                drawn = self._figures(self._drawn)[name]
+                drawn = self._drawn[name]
                 change = np.stack([drawn[a] - drawn[b] for a, b in pairs], axis=1)
                 low, high = percentile_interval(
                     (weights * change).sum(axis=1, keepdims=True), LEVEL
@@ -103,39 +111,49 @@ class OverSeeds:
         return rows
 
     @cached_property
-    def _seen(self) -> np.ndarray:
-        """Accuracies as they are. Shapes: (K, 1 + G)."""
-        ones = np.ones((1, self.correct.shape[1]), np.float32)
-        return np.stack([group_means(ones, row, self._membership)[0] for row in self.correct])
+    def seen(self) -> dict[str, np.ndarray]:
+        """Every figure as it is. Shapes: (K, 1) each."""
+        return self._figures([np.ones((1, self.correct.shape[1]), np.float32)])
 
     @cached_property
-    def _drawn(self) -> np.ndarray:
-        """Accuracies of every candidate in every resample of the images. Shapes: (K, R, 1 + G)."""
+    def _drawn(self) -> dict[str, np.ndarray]:
+        """Every figure in every resample of the images. Shapes: (K, R) each."""
         bootstrap = Bootstrap(
             self.grouping.codes, self.clusters, resamples=self.resamples, seed=self.seed
         )
-        blocks = [
-            np.stack([group_means(block, row, self._membership) for row in self.correct])
-            for block in bootstrap.blocks()
-        ]
-        return np.concatenate(blocks, axis=1)
+        return self._figures(bootstrap.blocks())
 
-    def _figures(self, means: np.ndarray) -> dict[str, np.ndarray]:
-        """Figures from accuracies. Shapes: (..., 1 + G) -> (...)."""
-        figures = {"accuracy": means[..., 0]}
-        undefined = np.full(means.shape[:-1], np.nan)
-        counted = means[..., self._counted]
-        figures["worst"] = counted.min(axis=-1) if len(self._counted) else undefined
-        figures["gap"] = np.ptp(counted, axis=-1) if len(self._counted) > 1 else undefined
+    def _figures(self, blocks: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """Figures by name from how often each image counts. Shapes: blocks (r, N) -> (K, R)."""
+        outcomes = [self.correct] if self.losses is None else [self.correct, self.losses]
+        means = [
+            [
+                np.stack([group_means(block, row, self._membership) for row in table])
+                for table in outcomes
+            ]
+            for block in blocks
+        ]
+        accuracy, *loss = (np.concatenate(parts, axis=1) for parts in zip(*means, strict=True))
+        undefined = np.full(accuracy.shape[:-1], np.nan)
+        counted = accuracy[..., self._counted]
+        some, several = len(self._counted) > 0, len(self._counted) > 1
+        figures = {
+            "accuracy": accuracy[..., 0],
+            "worst": counted.min(axis=-1) if some else undefined,
+            "gap": np.ptp(counted, axis=-1) if several else undefined,
+        }
+        for table in loss:
+            highest = table[..., self._counted].max(axis=-1) if some else undefined
+            figures |= dict(zip(LOSSES, (table[..., 0], highest), strict=True))
         for position, name in enumerate(self.group_names, start=1):
-            figures[ACCURACY_PREFIX + name] = means[..., position]
+            figures[ACCURACY_PREFIX + name] = accuracy[..., position]
         return figures
 
     def _inside(self, figure: str) -> np.ndarray:
         """Images that a figure is about. Shapes: (N,) bool."""
         if figure.startswith(ACCURACY_PREFIX):
             return self.grouping.mask(figure.removeprefix(ACCURACY_PREFIX))
-        if figure == "accuracy":
+        if figure in ("accuracy", "loss"):
             return np.ones(self.correct.shape[1], bool)
         return self._membership[:, self._counted].sum(axis=1) > 0
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from fairquant_core.audit.gaps import NO_GAP, GapEstimate, deviations, gap_estimate
-from fairquant_core.audit.group_metrics import share_counts
+from fairquant_core.audit.group_metrics import mean_calibration_bounds, share_counts
 from fairquant_core.audit.grouping import OVERALL, UNKNOWN
 from fairquant_core.audit.intervals import standard_errors, wilson
 from fairquant_core.audit.joined_intervals import mean_of_independent, scaled
 from fairquant_core.audit.measures import SHARES
-from fairquant_core.audit.replicates import Replicates, Scores
+from fairquant_core.audit.replicates import Sample
 
 TWO_GROUPS = "fewer than two groups hold enough images"
 
@@ -86,9 +86,8 @@ def spread(
 
 
 def spread_table(
-    scores: Scores,
+    sample: Sample,
     table: pd.DataFrame,
-    drawn: Replicates,
     *,
     minimum_images: int = 1,
     minimum_positives: int = 1,
@@ -101,10 +100,14 @@ def spread_table(
     Parameters
     ----------
     table:
-        `group_metrics.metric_table` of the same scores.
+        `group_metrics.metric_table` of the same sample.
     minimum_images, minimum_positives, minimum_negatives:
         Groups with fewer images that enter the measure, or with fewer images with or without its
         classes, do not count; nor does "unknown".
+
+    Source
+    ------
+    `spread`, but for the mean calibration error: `group_metrics.mean_calibration_bounds`.
 
     Returns
     -------
@@ -114,6 +117,7 @@ def spread_table(
         (whether there is a gap), reason.
     """
     rows = []
+    scores, drawn = sample.scores, sample.drawn
     named = np.array([name not in (OVERALL, UNKNOWN) for name in scores.groups])
     for index, measure in enumerate(scores.measures):
         part = table[table["measure"] == measure.title]
@@ -137,6 +141,10 @@ def spread_table(
             level=level,
             seed=seed,
         )
+        if measure.metric == "ece" and counted.any():
+            chosen = np.flatnonzero(counted).tolist()
+            bounds = mean_calibration_bounds(scores, sample.seen, drawn, index, chosen, level)
+            found = found._replace(macro_low=bounds[0], macro_high=bounds[1])
         estimable = not np.isnan(found.gap.value)
         rows.append(
             {

@@ -43,9 +43,8 @@ def model_metrics(
     """All figures of one model: per group, between groups, calibration and confusion."""
     table = metric_table(sample.scores, sample.seen, sample.drawn, level=level)
     between = spread_table(
-        sample.scores,
+        sample,
         table,
-        sample.drawn,
         minimum_images=limits.minimum_images,
         minimum_positives=limits.minimum_positives,
         minimum_negatives=limits.minimum_negatives,

@@ -61,6 +61,12 @@ def test_rows_agree_with_scikit_learn(board: Board, candidates: list[Candidate])
         expected = log_loss(part.labels, probabilities, labels=range(3))
         assert row["loss"] == pytest.approx(expected, rel=1e-5)
         groups = part.groups("tone", "fst3")
+        by_tone = [
+            log_loss(part.labels[inside], probabilities[inside], labels=range(3))
+            for name in ("FST I-II", "FST III-IV", "FST V-VI")
+            if (inside := groups == name).any()
+        ]
+        assert row["worst_loss"] == pytest.approx(max(by_tone), rel=1e-5)
         by_group = {
             name: accuracy_score(part.frame["label"][groups == name], answers[groups == name])
             for name in ("FST I-II", "FST III-IV", "FST V-VI")
@@ -81,7 +87,7 @@ def test_means_are_taken_over_seeds_after_each_figure(board: Board) -> None:
     row = summary[(summary["method"] == "qat") & (summary["bits"] == 4)].iloc[0]
     own = frame[(frame["method"] == "qat") & (frame["bits"] == 4)]
     assert row["seeds"] == 3 and row["size_bytes"] == 1_000_000
-    for name in ("accuracy", "worst", "gap", "loss", "accuracy: FST V-VI"):
+    for name in ("accuracy", "worst", "gap", "loss", "worst_loss", "accuracy: FST V-VI"):
         assert row[name] == pytest.approx(np.mean(own[name]))
         assert row[f"{name}_sd"] == pytest.approx(np.std(own[name], ddof=1))
     groups_mean = own[[f"accuracy: FST {name}" for name in ("I-II", "III-IV", "V-VI")]].mean()
@@ -164,5 +170,8 @@ def test_text_and_values_say_the_same(board: Board) -> None:
     assert "No candidate of 'static_qat' is finished" in text and "With 3 seed(s)" in text
     values = json.loads(json.dumps(board_values(board, ["full_precision"]), allow_nan=False))
     assert values["summary"][0]["bits"] is None and len(values["candidates"]) == 13
-    assert len(values["differences"]["full_precision"]) == 5 * 6
+    assert len(values["differences"]["full_precision"]) == 5 * 8
     assert candidate_line(board).startswith("as_given seed 1: accuracy")
+    changes = board.differences("full_precision")
+    change = changes[(changes["method"] == "ptq") & (changes["figure"] == "worst_loss")].iloc[0]
+    assert f"{change['difference']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]" in text

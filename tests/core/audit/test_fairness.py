@@ -125,7 +125,7 @@ def test_spread_counts_only_large_enough_known_groups(make_predictions: MakePred
     groups = ["1"] * 30 + ["3"] * 30 + ["6"] + ["-1"] * 20
     sample = sample_of(make_predictions(labels, groups, a=called), ("melanoma",))
     table = metric_table(sample.scores, sample.seen, sample.drawn)
-    rows = spread_table(sample.scores, table, sample.drawn, minimum_images=20).set_index("measure")
+    rows = spread_table(sample, table, minimum_images=20).set_index("measure")
     accuracy = rows.loc["accuracy"]
     assert (accuracy["worst_group"], accuracy["groups_counted"]) == ("FST III-IV", 2)
     assert accuracy["gap"] == pytest.approx(20 / 30)

@@ -24,6 +24,13 @@ def correct() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def losses(correct: np.ndarray) -> np.ndarray:
+    """Lower where the answer is right."""
+    rng = np.random.default_rng(6)
+    return rng.gamma(2.0, 0.5, correct.shape) + 1.5 * ~correct
+
+
+@pytest.fixture(scope="module")
 def grouping() -> Grouping:
     names = np.array(["a", "b", "b", "b", "unknown", "small"])[
         np.r_[np.arange(IMAGES - 4) % 5, [5] * 4]
@@ -48,8 +55,10 @@ def test_one_seed_agrees_with_scipy(correct: np.ndarray) -> None:
     assert row["high"] == pytest.approx(expected.high, abs=0.006)
 
 
-def test_values_by_hand(correct: np.ndarray, grouping: Grouping) -> None:
-    board = OverSeeds(correct, grouping, np.arange(IMAGES), minimum_images=20, resamples=50)
+def test_values_by_hand(correct: np.ndarray, losses: np.ndarray, grouping: Grouping) -> None:
+    board = OverSeeds(
+        correct, grouping, np.arange(IMAGES), losses=losses, minimum_images=20, resamples=50
+    )
     rows = rows_of(board.changes([3, 4, 5], [0, 1, 2]))
     assert board.group_names == ("a", "b", "small")
     per_group = {
@@ -57,7 +66,14 @@ def test_values_by_hand(correct: np.ndarray, grouping: Grouping) -> None:
     }
     worst = np.minimum(per_group["a"], per_group["b"])
     gap = np.abs(per_group["a"] - per_group["b"])
-    for figure, values in (("worst", worst), ("gap", gap), ("accuracy: a", per_group["a"])):
+    highest = np.array([max(row[grouping.mask(name)].mean() for name in "ab") for row in losses])
+    for figure, values in (
+        ("worst", worst),
+        ("gap", gap),
+        ("accuracy: a", per_group["a"]),
+        ("loss", losses.mean(axis=1)),
+        ("worst_loss", highest),
+    ):
         # The figure of each seed first, then the mean: not the figure of mean accuracies.
         expected = values[3:].mean() - values[:3].mean()
         assert rows.loc[figure, "difference"] == pytest.approx(expected, abs=1e-6)
@@ -66,12 +82,14 @@ def test_values_by_hand(correct: np.ndarray, grouping: Grouping) -> None:
     assert np.isnan(rows.loc["accuracy: small", "low"])
 
 
-def test_three_seeds_agree_with_loops(correct: np.ndarray, grouping: Grouping) -> None:
+def test_three_seeds_agree_with_loops(
+    correct: np.ndarray, losses: np.ndarray, grouping: Grouping
+) -> None:
     """Images within groups, two of three seeds, everything drawn one by one."""
     rng = np.random.default_rng(9)
     members = [np.flatnonzero(grouping.mask(name)) for name in grouping.names]
     masks = [grouping.mask(name) for name in "ab"]
-    drawn: dict[str, list[float]] = {"accuracy": [], "worst": []}
+    drawn: dict[str, list[float]] = {"accuracy": [], "worst": [], "worst_loss": []}
     for _ in range(3000):
         images = np.concatenate([rng.choice(own, len(own)) for own in members])
         seeds = rng.integers(0, 3, 2)
@@ -79,12 +97,18 @@ def test_three_seeds_agree_with_loops(correct: np.ndarray, grouping: Grouping) -
         drawn["accuracy"].append(own.mean() - other.mean())
         worst = [np.min([part[:, m[images]].mean(1) for m in masks], 0) for part in (own, other)]
         drawn["worst"].append(float((worst[0] - worst[1]).mean()))
-    board = OverSeeds(correct, grouping, np.arange(IMAGES), minimum_images=20, resamples=3000)
+        costs = losses[3 + seeds][:, images], losses[seeds][:, images]
+        highest = [np.max([part[:, m[images]].mean(1) for m in masks], 0) for part in costs]
+        drawn["worst_loss"].append(float((highest[0] - highest[1]).mean()))
+    board = OverSeeds(
+        correct, grouping, np.arange(IMAGES), losses=losses, minimum_images=20, resamples=3000
+    )
     rows = rows_of(board.changes([3, 4, 5], [0, 1, 2]))
     for figure, values in drawn.items():
         low, high = np.percentile(values, [2.5, 97.5])
-        assert rows.loc[figure, "low"] == pytest.approx(low, abs=0.006)
-        assert rows.loc[figure, "high"] == pytest.approx(high, abs=0.006)
+        close = 0.02 if figure == "worst_loss" else 0.006
+        assert rows.loc[figure, "low"] == pytest.approx(low, abs=close)
+        assert rows.loc[figure, "high"] == pytest.approx(high, abs=close)
 
 
 def test_seed_weights_give_the_unbiased_variance_of_a_mean() -> None:
