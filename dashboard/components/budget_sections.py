@@ -15,7 +15,7 @@ from dashboard.components.glossary import tip
 from dashboard.components.run_form import CONTROL
 from dashboard.components.sentences import equal_costs
 from dashboard.components.words import megabytes, nats, percent
-from fairquant_core.quantization.catalogue import MENU
+from fairquant_core.quantization.catalogue import MENU, METHODS
 
 HARDLY = 0.01
 """A price below this share of the cost itself is not worth a number."""
@@ -31,7 +31,7 @@ CONSEQUENCE_COLUMNS = {
 
 
 def finished_runs(runs: Sequence[RunView], case: CaseView) -> pd.DataFrame:
-    """[run, bits, megabytes, loss_rise] of finished runs, measured on the audit photographs."""
+    """[method, bits, megabytes, loss_rise] of finished runs, measured on the audit photographs."""
     known = tuple(group for group in case.groups if group != "unknown")
     rows = []
     for run in runs:
@@ -39,9 +39,8 @@ def finished_runs(runs: Sequence[RunView], case: CaseView) -> pd.DataFrame:
             continue
         rise = data.measured_rise(run, known)
         if rise is not None:
-            name = f"{run.method} {round(run.bits, 2):g}"
-            rows.append((name, run.bits, run.bytes_packed / 1e6, rise))
-    return pd.DataFrame(rows, columns=["run", "bits", "megabytes", "loss_rise"])
+            rows.append((METHODS[run.method].title, run.bits, run.bytes_packed / 1e6, rise))
+    return pd.DataFrame(rows, columns=["method", "bits", "megabytes", "loss_rise"])
 
 
 def chosen_point(asked: Asked, preview: PlanPreview) -> Chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ WORST = "worst"
 LABEL_SIDES = ("bottom left", "top right", "bottom right", "top left")
 """Names of runs take turns around their marks: runs of one budget lie close together."""
 
+RUN_COLOURS = tuple(OKABE_ITO[place] for place in (2, 3, 5, 1))
+
 
 class Chosen(NamedTuple):
     """The plan that the controls ask for; with wishes it lies off the curve."""
@@ -39,7 +42,7 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
     Parameters
     ----------
     curve : [kind, bits, megabytes, group, predicted_loss_rise]; group "worst" is drawn.
-    runs : [run, bits, megabytes, loss_rise]; measured on the audit photographs, may be empty.
+    runs : [method, bits, megabytes, loss_rise]; measured on the audit photographs, may be empty.
     """
     worst = curve[curve["group"] == WORST]
     plan = worst[worst["kind"] == "minimax"].sort_values("megabytes")
@@ -70,23 +73,8 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         },
         hovertemplate="%{text}, %{x:.2f} MB<br>%{y:.3f} nats<extra>uniform</extra>",
     )
-    if not runs.empty:
-        figure.add_scatter(
-            x=runs["megabytes"],
-            y=runs["loss_rise"],
-            text=runs["run"],
-            name="finished runs (measured)",
-            mode="markers+text",
-            textposition=[LABEL_SIDES[place % len(LABEL_SIDES)] for place in range(len(runs))],
-            cliponaxis=False,
-            marker={
-                "symbol": "diamond",
-                "size": 13,
-                "color": OKABE_ITO[2],
-                "line": {"color": OUTLINE, "width": 1},
-            },
-            hovertemplate="%{text}<br>%{x:.2f} MB, measured rise %{y:.3f} nats<extra></extra>",
-        )
+    axis = _loss_axis(plan, uniform, chosen)
+    _add_runs(figure, runs, axis.least)
     figure.add_scatter(
         x=[chosen.megabytes],
         y=[chosen.loss_rise],
@@ -113,23 +101,60 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         },
     )
     figure.update_xaxes(title_text="size of the file (MB)", rangemode="tozero")
-    figure.update_yaxes(
-        title_text="rise of the loss, worst group (nats)", **_loss_axis(plan, uniform, runs, chosen)
-    )
+    figure.update_yaxes(title_text="rise of the loss, worst group (nats)", **axis.settings)
     return figure
 
 
-def _loss_axis(
-    plan: pd.DataFrame, uniform: pd.DataFrame, runs: pd.DataFrame, chosen: Chosen
-) -> dict[str, object]:
-    """Use a logarithmic axis when the curve spans over two decades and nothing is below zero."""
+class LossAxis(NamedTuple):
+    """How the vertical axis is drawn; on a logarithmic one nothing lies below `least`."""
+
+    settings: dict[str, object]
+    least: float | None
+
+
+def _loss_axis(plan: pd.DataFrame, uniform: pd.DataFrame, chosen: Chosen) -> LossAxis:
+    """Use a logarithmic axis when the predictions span over two decades and none is below zero."""
     values = pd.concat([plan["predicted_loss_rise"], uniform["predicted_loss_rise"]])
-    measured = runs["loss_rise"] if not runs.empty else values
-    if values.empty or min(values.min(), measured.min(), chosen.loss_rise) <= 0:
-        return {}
-    if values.max() / values.min() <= 100:
-        return {"rangemode": "tozero"}
-    return {"type": "log", "dtick": 1, "tickformat": "~g"}
+    lowest = min(values.min(), chosen.loss_rise)
+    if values.empty or not lowest > 0:
+        return LossAxis({}, None)
+    if values.max() / lowest <= 100:
+        return LossAxis({"rangemode": "tozero"}, None)
+    decades = [math.floor(math.log10(lowest)), math.log10(values.max()) + 0.3]
+    settings = {"type": "log", "dtick": 1, "tickformat": "~g", "range": decades}
+    return LossAxis(settings, 10.0 ** decades[0])
+
+
+def _add_runs(figure: go.Figure, runs: pd.DataFrame, least: float | None) -> None:
+    """A diamond per finished run, one colour per method; without a rise on the lower edge, and it says so."""
+    for place, (method, part) in enumerate(runs.groupby("method", sort=False)):
+        drawn = part["loss_rise"] if least is None else part["loss_rise"].clip(lower=least)
+        named = [
+            f"{bits:g} bits" + ("" if rise > 0 else ", no rise")
+            for bits, rise in zip(part["bits"].round(2), part["loss_rise"], strict=True)
+        ]
+        side = LABEL_SIDES[place % len(LABEL_SIDES)]
+        above = side.replace("bottom", "top")  # below the lower edge stand the numbers of the axis
+        figure.add_scatter(
+            x=part["megabytes"],
+            y=drawn,
+            text=named,
+            customdata=part["loss_rise"],
+            name=f"{method} (measured)",
+            mode="markers+text",
+            textposition=[above if height == least else side for height in drawn],
+            cliponaxis=False,
+            marker={
+                "symbol": "diamond",
+                "size": 13,
+                "color": RUN_COLOURS[place % len(RUN_COLOURS)],
+                "line": {"color": OUTLINE, "width": 1},
+            },
+            hovertemplate=(
+                f"{method}<br>%{{text}}, %{{x:.2f}} MB<br>measured rise %{{customdata:.3f}} nats"
+                "<extra></extra>"
+            ),
+        )
 
 
 def tradeoff_alt(curve: pd.DataFrame, chosen_bits: float) -> str:

@@ -231,15 +231,31 @@ CURVE = pd.DataFrame(
 
 
 def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
-    none = pd.DataFrame(columns=["run", "bits", "megabytes", "loss_rise"])
+    none = pd.DataFrame(columns=["method", "bits", "megabytes", "loss_rise"])
     figure = budget.tradeoff(CURVE, budget.Chosen("4 bits", 0.9, 0.2), none)
 
     assert any("chosen: 4 bits" in note.text for note in figure.layout.annotations)
     assert "4 bits everywhere cost 0.12 nats" in budget.tradeoff_alt(CURVE, 4.0)
 
 
-def test_a_run_that_got_better_than_before_is_still_on_the_axis() -> None:
-    runs = pd.DataFrame({"run": ["baq 4"], "bits": [4.0], "megabytes": [0.9], "loss_rise": [-0.1]})
-    figure = budget.tradeoff(CURVE, budget.Chosen("4 bits", 0.9, 0.2), runs)
+@pytest.mark.parametrize("power", [1, 3])
+def test_a_run_that_got_better_than_before_is_still_on_the_axis(power: int) -> None:
+    """Also on a logarithmic axis, which the predictions alone decide upon."""
+    runs = pd.DataFrame(
+        {
+            "method": ["BAQ", "BAQ"],
+            "bits": [4.0, 3.0],
+            "megabytes": [0.9, 0.7],
+            "loss_rise": [-0.1, 0.5],
+        }
+    )
+    curve = CURVE.assign(predicted_loss_rise=CURVE["predicted_loss_rise"] ** power)
+    figure = budget.tradeoff(curve, budget.Chosen("4 bits", 0.9, 0.2), runs)
 
-    assert figure.layout.yaxis.type != "log"
+    drawn = next(trace for trace in figure.data if trace.name == "BAQ (measured)")
+    axis = figure.layout.yaxis
+    assert list(drawn.text) == ["4 bits, no rise", "3 bits"]
+    assert list(drawn.customdata) == [-0.1, 0.5]
+    assert axis.type == ("log" if power == 3 else None)
+    edge = -0.1 if power == 1 else 10 ** axis.range[0]
+    assert list(drawn.y) == pytest.approx([edge, 0.5])
