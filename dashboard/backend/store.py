@@ -66,8 +66,9 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits on leaving, or rolls back on an error."""
+        """A session that holds the write lock from the start and commits on leaving, or rolls back on an error."""
         with self._write() as session, session.begin():
+            session.connection()  # without it the lock would be taken by the first statement only
             yield session
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ PARTS = (
     *("full_measures", "full_gaps", "full_thresholds", "full_calibration", "full_confusion"),
     *("full_questions", "compare_every_change", "compare_flips"),
 )
+COLON = "\\: "
+"""As Markdown is given it: unescaped it could start an icon."""
 OTHER = "Uniform 3 bits"
 
 
@@ -123,7 +125,9 @@ def test_unknown_skin_types_are_counted_for_the_chosen_pair(
     app = opened(open_page, "full_questions", before="candidate", after="run-2")
 
     told = next(text.value for text in app.markdown if "without a known group" in text.value)
-    assert "candidate: " in told and f"{OTHER}: " in told and "full precision" not in told
+    assert (
+        f"candidate{COLON}" in told and f"{OTHER}{COLON}" in told and "full precision" not in told
+    )
 
 
 def test_the_pair_of_the_limits_is_judged_with_the_audit_s_own_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 import pytest
@@ -37,6 +38,17 @@ def test_foreign_keys_hold(store: Store) -> None:
         session.execute(
             text("INSERT INTO epochs (job_id, epoch, time, figures) VALUES ('nobody', 1, '', '{}')")
         )
+
+
+def test_a_write_transaction_holds_the_lock_before_its_first_statement(
+    settings: Settings, store: Store
+) -> None:
+    """What is read from a file inside of it cannot be changed by another process meanwhile."""
+    other = sqlite3.connect(settings.data_folder / "store.sqlite3", timeout=0)
+    with store.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
 
 
 def test_writers_wait_for_each_other(settings: Settings, store: Store) -> None:
