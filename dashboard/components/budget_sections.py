@@ -15,7 +15,7 @@ from dashboard.components.glossary import tip
 from dashboard.components.run_form import CONTROL
 from dashboard.components.sentences import equal_costs
 from dashboard.components.words import megabytes, nats, percent
-from fairquant_core.quantization.catalogue import MENU, METHODS
+from fairquant_core.quantization.catalogue import MENU
 
 HARDLY = 0.01
 """A price below this share of the cost itself is not worth a number."""
@@ -39,7 +39,8 @@ def finished_runs(runs: Sequence[RunView], case: CaseView) -> pd.DataFrame:
             continue
         rise = data.measured_rise(run, known)
         if rise is not None:
-            rows.append((METHODS[run.method].title, run.bits, run.bytes_packed / 1e6, rise))
+            method = run.method_title or run.method
+            rows.append((method, run.bits, run.bytes_packed / 1e6, rise))
     return pd.DataFrame(rows, columns=["method", "bits", "megabytes", "loss_rise"])
 
 

@@ -25,8 +25,6 @@ OTHER_IMAGES = (
     "'{title}' (seed {seed}) was not scored on the same images as the others, so the two cannot be compared. "
     "Compare runs of one cohort with one split."
 )
-#: A smaller probability of the truth counts as this, so that the loss stays finite.
-LEAST_CHANCE = 1e-12
 NO_CANDIDATE = "No candidate is finished yet, so there is nothing to compare."
 
 
@@ -100,8 +98,9 @@ class Board:
         for candidate in self.candidates:
             table, positions = self._aligned(candidate)
             correct.append(table.correct(candidate.model)[positions])
-            losses.append(losses_of(table, candidate.model)[positions])
-            rows.append(self._row(candidate, table, group_column, scheme, order))
+            losses.append(table.losses(candidate.model)[positions])
+            row = self._row(candidate, table, group_column, scheme, order)
+            rows.append(row | {"loss": float(losses[-1].mean())})
         self._rows = rows
         self._over_seeds = OverSeeds(
             np.array(correct),
@@ -132,7 +131,7 @@ class Board:
         -------
         pandas.DataFrame
             Columns method, title, bits, seed, images, accuracy, worst, worst_low, worst_high (Wilson), worst_group,
-            gap, loss, "accuracy: <group>" ..., bits_achieved, size_bytes, minutes, key, worst_loss (the highest
+            gap, "accuracy: <group>" ..., bits_achieved, size_bytes, minutes, key, loss, worst_loss (the highest
             mean loss of a group).
 
         Units
@@ -233,7 +232,6 @@ class Board:
             minimum=self.minimum_images,
             resamples=1,  # only the Wilson intervals are read
         )
-        losses = losses_of(table, candidate.model)
         worst = found.worst
         row: dict[str, Any] = {
             "method": candidate.method,
@@ -247,7 +245,6 @@ class Board:
             "worst_high": np.nan if worst is None else worst["high"],
             "worst_group": found.worst_group,
             "gap": np.nan if found.gap is None else found.gap,
-            "loss": float(losses.mean()),
         }
         by_group = found.by_group[
             found.by_group["estimable"] & (found.by_group["group"] != UNKNOWN)
@@ -260,12 +257,6 @@ class Board:
             "minutes": candidate.minutes,
             "key": candidate.key,
         }
-
-
-def losses_of(table: Predictions, model: str) -> np.ndarray:
-    """What the model's probability of the truth costs, per image. Shapes: (N,). Units: nats."""
-    truth = table.probabilities(model)[np.arange(len(table)), table.labels]
-    return -np.log(np.maximum(truth.astype(np.float64), LEAST_CHANCE))
 
 
 def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ FIGURE_TITLES = {
     "accuracy": "accuracy",
     "worst": "worst group",
     "gap": "gap",
+    "loss": "loss",
     "worst_loss": "worst loss",
 }
 
@@ -88,7 +89,7 @@ def _summary_lines(board: Board, summary: pd.DataFrame) -> str:
             name = ACCURACY_PREFIX + group
             line[group] = _spread(row[name], row[f"{name}_sd"])
         for name in LOSSES:
-            line[FIGURE_TITLES.get(name, name)] = _number(row[name], ".3f")
+            line[FIGURE_TITLES[name]] = _number(row[name], ".3f")
         line["achieved"] = _number(row["bits_achieved"], ".3f")
         line["MB"] = _number(row["size_bytes"] / 1e6, ".3f")
         line["minutes"] = _number(row["minutes"], ".1f")
@@ -115,7 +116,7 @@ def _difference_lines(board: Board, reference: str) -> str:
             title = FIGURE_TITLES.get(name, name.removeprefix(ACCURACY_PREFIX))
             line[title] = _interval(one, 100, "+.1f")
         for name in LOSSES:
-            line[FIGURE_TITLES.get(name, name)] = _interval(by_figure[name], 1, "+.2f")
+            line[FIGURE_TITLES[name]] = _interval(by_figure[name], 1, "+.2f")
         rows.append(line)
     if not rows:
         return f"{head} nothing shares a seed with it yet."

@@ -19,6 +19,7 @@ from fairquant_core.files import atomic_path
 IMAGE_COLUMNS = ("id", "label", "split", "cluster")
 #: Softmax in float32 over a few hundred classes stays within 1e-5; a wrong table does not.
 SUM_TOLERANCE = 1e-3
+LEAST_CHANCE = 1e-12
 FORMAT = 1
 _METADATA_KEY = b"fairquant"
 
@@ -163,6 +164,17 @@ class Predictions:
     def correct(self, model: str) -> np.ndarray:
         """Whether the most probable class is the label. Shapes: (N,) bool."""
         return self.predicted_codes(model) == self.labels
+
+    def losses(self, model: str, least: float = LEAST_CHANCE) -> np.ndarray:
+        """What the model's probability of the label costs, per image. Shapes: (N,) float64. Units: nats.
+
+        Parameters
+        ----------
+        least
+            A smaller probability counts as this, so that the loss stays finite.
+        """
+        chances = self.probabilities(model)[np.arange(len(self)), self.labels]
+        return -np.log(np.maximum(chances.astype(np.float64), least))
 
     def is_any_of(self, model: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Whether the label, and whether the predicted class, is one of `names`. Shapes: (N,)."""

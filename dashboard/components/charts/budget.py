@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -127,14 +128,16 @@ def _loss_axis(plan: pd.DataFrame, uniform: pd.DataFrame, chosen: Chosen) -> Los
 
 def _add_runs(figure: go.Figure, runs: pd.DataFrame, least: float | None) -> None:
     """A diamond per finished run, one colour per method; without a rise on the lower edge, and it says so."""
-    for place, (method, part) in enumerate(runs.groupby("method", sort=False)):
+    by_method = runs.reset_index(drop=True).groupby("method", sort=False)
+    for place, (method, part) in enumerate(by_method):
         drawn = part["loss_rise"] if least is None else part["loss_rise"].clip(lower=least)
         named = [
             f"{bits:g} bits" + ("" if rise > 0 else ", no rise")
             for bits, rise in zip(part["bits"].round(2), part["loss_rise"], strict=True)
         ]
-        side = LABEL_SIDES[place % len(LABEL_SIDES)]
-        above = side.replace("bottom", "top")  # below the lower edge stand the numbers of the axis
+        sides = [LABEL_SIDES[number % len(LABEL_SIDES)] for number in part.index]
+        # Below the lower edge stand the numbers of the axis.
+        above = [side.replace("bottom", "top") for side in sides]
         figure.add_scatter(
             x=part["megabytes"],
             y=drawn,
@@ -142,7 +145,7 @@ def _add_runs(figure: go.Figure, runs: pd.DataFrame, least: float | None) -> Non
             customdata=part["loss_rise"],
             name=f"{method} (measured)",
             mode="markers+text",
-            textposition=[above if height == least else side for height in drawn],
+            textposition=np.where(drawn == least, above, sides).tolist(),
             cliponaxis=False,
             marker={
                 "symbol": "diamond",
