@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import tempfile
@@ -15,13 +16,14 @@ from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import GRANULARITIES, METHODS, RunConfig
 
 if TYPE_CHECKING:
+    from fairquant_core.data.cohort import Cohort
     from fairquant_core.sweep import Finished, Sweep
 
 BUDGETS = (3.0, 4.0, 6.0)
 REFERENCES = ("full_precision", "static_qat")
 DIFFERENT_READING = (
     "The classifiers were made with different readings of the cohort ({readings}). Give one per seed, all fitted "
-    "on the same cohort, columns and split."
+    "with the same columns and groups; only the split may differ."
 )
 BAD_SETTING = (
     "'{text}' is no setting. Write NAME=VALUE with a field of a run, e.g. granularity=layer."
@@ -40,12 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser, **given: Any) -> None:
         )
 
     place("cohort", "folder with a table and images")
-    place("classifiers", "one file, or one per seed", nargs="+")
+    place("classifiers", "one file, or one per seed, each perhaps with its own split", nargs="+")
     place("out", "folder for all candidates; what is finished there is not run again")
     parser.add_argument("--labels", help="column with the diagnosis (default: as the classifier's)")
     parser.add_argument("--groups", help="column with the skin tone (default: as the classifier's)")
     parser.add_argument("--scheme", help="fst6, fst3, fst2 or values (default: likewise)")
-    parser.add_argument("--split-seed", type=int, help="seed of the split (default: likewise)")
+    parser.add_argument(
+        "--split-seed", type=int, help="seed of the split (default: each classifier's own)"
+    )
     parser.add_argument(
         "--cache", type=Path, default=Path(tempfile.gettempdir()) / "fairquant-cache"
     )
@@ -109,10 +113,10 @@ def build(options: argparse.Namespace) -> Sweep:
     from fairquant_core.data.adapters import read_cohort
     from fairquant_core.data.skin_tone import default_scheme
     from fairquant_core.scoring import load_any
-    from fairquant_core.sweep import Sweep
+    from fairquant_core.sweep import Start, Sweep
 
-    classifiers = tuple(load_any(path) for path in options.classifiers)
-    names = ("labels", "groups", "scheme", "split_seed")
+    classifiers = [load_any(path) for path in options.classifiers]
+    names = ("labels", "groups", "scheme")
     readings = {tuple(one.origin.get(name) for name in names) for one in classifiers}
     if len(readings) > 1:
         raise EvaluationError(DIFFERENT_READING.format(readings=sorted(map(str, readings))))
@@ -120,13 +124,19 @@ def build(options: argparse.Namespace) -> Sweep:
     for name in names:
         given = getattr(options, name)
         reading[name] = reading[name] if given is None else given
-    reading["split_seed"] = reading["split_seed"] or 0
-    cohort = read_cohort(
-        options.cohort,
-        labels=reading["labels"],
-        groups=reading["groups"],
-        seed=reading["split_seed"],
-    )
+
+    @functools.cache
+    def split_with(seed: int) -> Cohort:
+        return read_cohort(
+            options.cohort, labels=reading["labels"], groups=reading["groups"], seed=seed
+        )
+
+    starts = []
+    for one in classifiers:
+        own = options.split_seed
+        own = one.origin.get("split_seed") or 0 if own is None else own
+        starts.append(Start(one, split_with(own), reading | {"split_seed": own}))
+    cohort = starts[0].cohort
     column = reading["groups"] or next(iter(cohort.group_columns))
     settings = {
         "epochs": options.epochs,
@@ -136,8 +146,7 @@ def build(options: argparse.Namespace) -> Sweep:
         **dict(map(_setting, options.set)),
     }
     return Sweep(
-        cohort,
-        classifiers,
+        tuple(starts),
         tuple(options.methods),
         tuple(options.bits),
         tuple(options.seeds),
@@ -147,7 +156,6 @@ def build(options: argparse.Namespace) -> Sweep:
         reading["scheme"] or default_scheme(cohort.table[column]),
         limits=Limits(margin=options.margin, minimum_images=options.minimum_images),
         settings=settings,
-        source=reading,
         order=tuple(options.order),
     )
 
@@ -182,8 +190,15 @@ def _report(plan: Sweep, options: argparse.Namespace) -> None:
         write_json(
             options.json,
             {
-                "cohort": {"name": plan.cohort.name, "fingerprint": plan.cohort.fingerprint},
-                "classifiers": [one.fingerprint for one in plan.classifiers],
+                "cohort": plan.starts[0].cohort.name,
+                "starts": [
+                    {
+                        "classifier": start.classifier.fingerprint,
+                        "cohort": start.cohort.fingerprint,
+                        "split_seed": start.source["split_seed"],
+                    }
+                    for start in plan.starts
+                ],
                 "settings": plan.settings,
                 "planned": len(plan.planned),
                 "finished": len(found),

@@ -44,11 +44,30 @@ from fairquant_core.scoring import CANDIDATE, FULL_PRECISION, MODEL_FILE
 IDENTITY_FILE = "identity.json"
 FAILURE_FILE = "failure.json"
 
-BAD_CLASSIFIERS = "{classifiers} classifiers were given for {seeds} seeds. Give one for all seeds, or one per seed."
+BAD_STARTS = (
+    "{starts} classifiers were given for {seeds} seeds. Give one for all seeds, or one per seed."
+)
 NOTHING_POSSIBLE = "None of these methods can be run at any of these budgets. {reason}"
 OTHER_CANDIDATE = (
     "{folder} holds another candidate than its name says. Move it away, or choose another folder."
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What the runs of a seed begin with.
+
+    Parameters
+    ----------
+    cohort
+        Split as the classifier's own; every seed may have its own split.
+    source
+        How the cohort was read, kept in the packed files.
+    """
+
+    classifier: Classifier
+    cohort: Cohort
+    source: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +83,7 @@ class Planned:
     """
 
     config: RunConfig
-    classifier: Classifier = field(repr=False)
+    start: Start = field(repr=False)
     folder: Path
     key: str
     identity: dict[str, Any] = field(repr=False)
@@ -85,8 +104,9 @@ class Sweep:
 
     Parameters
     ----------
-    classifiers
-        One for all seeds, or one per seed in the order of the seeds.
+    starts
+        One for all seeds, or one per seed in the order of the seeds. With a split per seed methods are compared
+        on more images than one audit split holds.
     methods, budgets, seeds
         Budgets in average bits per weight. A method without a budget (the full-precision control) is run once
         per seed; a method that cannot meet a budget (the same bits everywhere at 2.5) is in :attr:`skipped`.
@@ -106,8 +126,7 @@ class Sweep:
         Methods, budgets or settings of which nothing can be run; the numbers of classifiers and seeds do not fit.
     """
 
-    cohort: Cohort
-    classifiers: tuple[Classifier, ...]
+    starts: tuple[Start, ...]
     methods: tuple[str, ...]
     budgets: tuple[float, ...]
     seeds: tuple[int, ...]
@@ -118,14 +137,11 @@ class Sweep:
     limits: Limits = field(default_factory=Limits)
     must_not_miss: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    source: dict[str, Any] = field(default_factory=dict)
     order: tuple[str, ...] = ORDER
 
     def __post_init__(self) -> None:
-        if len(self.classifiers) not in (1, len(self.seeds)):
-            raise TrainingError(
-                BAD_CLASSIFIERS.format(classifiers=len(self.classifiers), seeds=len(self.seeds))
-            )
+        if len(self.starts) not in (1, len(self.seeds)):
+            raise TrainingError(BAD_STARTS.format(starts=len(self.starts), seeds=len(self.seeds)))
         if not self.planned:
             reason = self.skipped[0].reason if self.skipped else "Name at least one of each."
             raise BudgetError(NOTHING_POSSIBLE.format(reason=reason))
@@ -148,28 +164,25 @@ class Sweep:
         return tuple(map(self._planned, configs)), tuple(skipped)
 
     def _planned(self, config: RunConfig) -> Planned:
-        several = len(self.classifiers) > 1
-        classifier = self.classifiers[self.seeds.index(config.seed) if several else 0]
+        start = self.starts[self.seeds.index(config.seed) if len(self.starts) > 1 else 0]
         identity = {
             "config": config.to_json(),
-            "classifier": self._fingerprints[id(classifier)],
-            "cohort": self.cohort.fingerprint,
+            "classifier": self._fingerprints[id(start)],
+            "cohort": start.cohort.fingerprint,
             "group_column": self.group_column,
             "scheme": self.scheme,
         }
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         key = hashlib.sha256(text.encode()).hexdigest()
         budget = "" if config.method == WITHOUT_BUDGET else f"-{config.bits:g}-bits"
-        start = f"{config.method}{budget}-seed-{config.seed}-"
-        before = (path.parent for path in sorted(self.folder.glob(f"{start}*/{IDENTITY_FILE}")))
+        prefix = f"{config.method}{budget}-seed-{config.seed}-"
+        before = (path.parent for path in sorted(self.folder.glob(f"{prefix}*/{IDENTITY_FILE}")))
         same = (folder for folder in before if _identity(folder) == identity)
-        return Planned(
-            config, classifier, next(same, self.folder / (start + key[:12])), key, identity
-        )
+        return Planned(config, start, next(same, self.folder / (prefix + key[:12])), key, identity)
 
     @cached_property
     def _fingerprints(self) -> dict[int, str]:
-        return {id(classifier): classifier.fingerprint for classifier in self.classifiers}
+        return {id(start): start.classifier.fingerprint for start in self.starts}
 
     def run(
         self,
@@ -222,14 +235,14 @@ class Sweep:
         (planned.folder / FAILURE_FILE).unlink(missing_ok=True)
         try:
             result = pipeline.run(
-                self.cohort,
-                planned.classifier,
+                planned.start.cohort,
+                planned.start.classifier,
                 planned.config,
                 group_column=self.group_column,
                 scheme=self.scheme,
                 limits=self.limits,
                 must_not_miss=self.must_not_miss,
-                source=self.source,
+                source=planned.start.source,
                 cache=self.cache,
                 work=planned.folder,
                 progress=inner,

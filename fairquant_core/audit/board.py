@@ -22,8 +22,8 @@ AS_GIVEN = "as_given"
 AS_GIVEN_TITLE = "Full precision, as given"
 
 OTHER_IMAGES = (
-    "'{title}' (seed {seed}) was not scored on the same images as the others, so the two cannot be compared. "
-    "Compare runs of one cohort with one split."
+    "'{title}' (seed {seed}) was not scored on the same images as the others of its seed, so the two cannot be "
+    "compared. Compare runs of one cohort with one split per seed."
 )
 NO_CANDIDATE = "No candidate is finished yet, so there is nothing to compare."
 
@@ -57,7 +57,10 @@ class Candidate:
 
 
 class Board:
-    """Candidates that were scored on the same images.
+    """Candidates that were scored on the same images, or on the same images per seed.
+
+    Where every seed has a split of its own, a method is judged on more images than one audit split holds; in small
+    groups that is what tells methods apart.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ class Board:
     Raises
     ------
     EvaluationError
-        Without a candidate, or when candidates were scored on different images.
+        Without a candidate, or when candidates of one seed were scored on different images.
     """
 
     def __init__(
@@ -88,25 +91,31 @@ class Board:
         self.candidates = tuple(candidates)
         self.minimum_images, self.split = minimum_images, split
         self.resamples = resamples
-        first = self.candidates[0].predictions.part(split)
-        groups = first.groups(group_column, scheme)
-        order = ordered({*SCHEMES[scheme].groups, *groups}, scheme)
-        self.grouping = Grouping.build(groups, len(first), order)
-        self._ids = pd.Index(first.frame["id"])
-        self._labels = first.frame["label"].to_numpy()
-        correct, losses, rows = [], [], []
-        for candidate in self.candidates:
-            table, positions = self._aligned(candidate)
-            correct.append(table.correct(candidate.model)[positions])
-            losses.append(table.losses(candidate.model)[positions])
-            row = self._row(candidate, table, group_column, scheme, order)
-            rows.append(row | {"loss": float(losses[-1].mean())})
+        tables = [candidate.predictions.part(split) for candidate in self.candidates]
+        groups = [table.groups(group_column, scheme) for table in tables]
+        scored = _scored_images(self.candidates, tables, groups)
+        self._ids = pd.Index(scored["id"])
+        order = ordered({*SCHEMES[scheme].groups, *scored["group"]}, scheme)
+        self.grouping = Grouping.build(scored["group"], len(scored), order)
+        shape = len(tables), len(scored)
+        correct, answered = np.zeros(shape, bool), np.zeros(shape, bool)
+        losses, rows = np.zeros(shape), []
+        for k, (candidate, table, group) in enumerate(
+            zip(self.candidates, tables, groups, strict=True)
+        ):
+            positions = self._ids.get_indexer(table.frame["id"])
+            answered[k, positions] = True
+            correct[k, positions] = table.correct(candidate.model)
+            losses[k, positions] = table.losses(candidate.model)
+            row = self._row(candidate, table, group, order)
+            rows.append(row | {"loss": float(losses[k, positions].mean())})
         self._rows = rows
         self._over_seeds = OverSeeds(
-            np.array(correct),
+            correct,
             self.grouping,
-            first.frame["cluster"].to_numpy(),
-            losses=np.array(losses),
+            scored["cluster"].to_numpy(),
+            losses=losses,
+            answered=answered,
             minimum_images=minimum_images,
             resamples=resamples,
             seed=seed,
@@ -116,8 +125,13 @@ class Board:
 
     @property
     def images(self) -> int:
-        """How many images the figures are about."""
+        """How many images the figures are about, each counted once."""
         return len(self._ids)
+
+    @property
+    def same_images(self) -> bool:
+        """Whether every candidate was scored on all of them."""
+        return bool(self._over_seeds.answered.all())
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -151,10 +165,10 @@ class Board:
         Returns
         -------
         pandas.DataFrame
-            method, title, bits, seeds, images, then for accuracy, worst, gap, both losses and every group the mean
-            under the name itself and the standard deviation over seeds under "<name>_sd" (NaN for one seed), the
-            groups that were worst, and the means of worst_low, worst_high (so bounds for one seed, not for the mean,
-            whose images are the same), bits_achieved, size_bytes and minutes.
+            method, title, bits, seeds, images (of one seed, on average), then for accuracy, worst, gap, both losses and
+            every group the mean under the name itself and the standard deviation over seeds under "<name>_sd" (NaN
+            for one seed), the groups that were worst, and the means of worst_low, worst_high (so bounds for one
+            seed, not for the mean), bits_achieved, size_bytes and minutes.
         """
         table = mean_over_seeds(self.frame())
         if reference is None:
@@ -213,21 +227,13 @@ class Board:
         frame["on_front"] = on_front(frame["size_bytes"], frame["worst"])
         return frame
 
-    def _aligned(self, candidate: Candidate) -> tuple[Predictions, np.ndarray]:
-        table = candidate.predictions.part(self.split)
-        positions = pd.Index(table.frame["id"]).get_indexer(self._ids)
-        same = len(table) == len(self._ids) and (positions >= 0).all()
-        if not same or (table.frame["label"].to_numpy()[positions] != self._labels).any():
-            raise EvaluationError(OTHER_IMAGES.format(title=candidate.title, seed=candidate.seed))
-        return table, positions
-
     def _row(
-        self, candidate: Candidate, table: Predictions, column: str, scheme: str, order: list[str]
+        self, candidate: Candidate, table: Predictions, groups: pd.Series, order: list[str]
     ) -> dict[str, Any]:
         found = group_accuracy(
             table,
             candidate.model,
-            table.groups(column, scheme),
+            groups,
             order=order,
             minimum=self.minimum_images,
             resamples=1,  # only the Wilson intervals are read
@@ -259,6 +265,23 @@ class Board:
         }
 
 
+def _scored_images(
+    candidates: Sequence[Candidate], tables: Sequence[Predictions], groups: Sequence[pd.Series]
+) -> pd.DataFrame:
+    """Every image that some candidate was scored on, once: id, label, cluster, group."""
+    first_of_seed: dict[int, pd.DataFrame] = {}
+    for candidate, table, group in zip(candidates, tables, groups, strict=True):
+        frame = table.frame[["id", "label", "cluster"]].assign(group=group).set_index("id")
+        first = first_of_seed.setdefault(candidate.seed, frame)
+        same = len(frame) == len(first) and frame["label"].reindex(first.index).equals(
+            first["label"]
+        )
+        if not same:
+            raise EvaluationError(OTHER_IMAGES.format(title=candidate.title, seed=candidate.seed))
+    together = pd.concat(first_of_seed.values())
+    return together[~together.index.duplicated()].reset_index()
+
+
 def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per method and budget from one row per candidate; see :meth:`Board.summary` for the columns."""
     figures = [name for name in (*COMPARED, *LOSSES) if name in frame]
@@ -266,7 +289,7 @@ def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (method, title, bits), part in settings_of(frame):
         row: dict[str, Any] = {"method": method, "title": title, "bits": bits}
-        row |= {"seeds": part["seed"].nunique(), "images": part["images"].iloc[0]}
+        row |= {"seeds": part["seed"].nunique(), "images": round(part["images"].mean())}
         for name in figures:
             row |= {name: part[name].mean(), f"{name}_sd": part[name].std(ddof=1)}
         row["worst_groups"] = ", ".join(dict.fromkeys(part["worst_group"].dropna()))

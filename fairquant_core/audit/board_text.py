@@ -23,9 +23,12 @@ FIGURE_TITLES = {
 def board_text(board: Board, references: Sequence[str]) -> str:
     """The summary, then the differences from every reference that has a finished candidate."""
     summary = board.summary()
+    images = f"{board.images} images"
+    if not board.same_images:
+        images += ", of which each seed saw its own part: compare methods that have the same seeds"
     parts = [
-        f"{board.split} split, {board.images} images. Percent, mean over seeds and, after +-, the standard "
-        "deviation over seeds.",
+        f"{board.split} split, {images}. Percent, mean over seeds and, after +-, the standard deviation over "
+        "seeds.",
         _summary_lines(board, summary),
     ]
     for reference in references:

@@ -26,14 +26,18 @@ METHODS = ["--methods", "uniform_ptq", "absmax_ptq", "--references", "uniform_pt
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, small_cohort_folder: Path) -> list[str]:
-    """Two classifiers of the small cohort, and one that was made with another split of it."""
+    """Two classifiers of the small cohort, one that was made with another split of it, one with other groups."""
     folder = tmp_path_factory.mktemp("classifiers")
-    cohort = read_cohort(small_cohort_folder, labels="label", groups="fitzpatrick", seed=3)
     paths = []
-    for number, split_seed in enumerate((3, 3, 4)):
+    for number, (scheme, split_seed) in enumerate(
+        (("fst2", 3), ("fst2", 3), ("fst2", 4), ("fst3", 3))
+    ):
+        cohort = read_cohort(
+            small_cohort_folder, labels="label", groups="fitzpatrick", seed=split_seed
+        )
         one = create("mobilenetv3_small_050", cohort.classes, size=32, seed=number)
         one.origin = {**fingerprints(cohort), "labels": "label", "groups": "fitzpatrick"}
-        one.origin |= {"scheme": "fst2", "split_seed": split_seed}
+        one.origin |= {"scheme": scheme, "split_seed": split_seed}
         paths.append(str(folder / f"{number}.safetensors"))
         save_classifier(one, folder / f"{number}.safetensors")
     return paths
@@ -118,9 +122,30 @@ def test_interrupted_by_hand(
 def test_settings_and_classifiers_that_do_not_fit(options: list[str], files: list[str]) -> None:
     with pytest.raises(TrainingError, match="'speed=3' is no setting"):
         call([*options, "--set", "speed=3"])
-    mixed = [files[2] if text == files[1] else text for text in options]
+    mixed = [files[3] if text == files[1] else text for text in options]
     with pytest.raises(EvaluationError, match="different readings of the cohort"):
         call(mixed)
+
+
+def test_classifiers_of_several_splits_are_judged_each_on_its_own(
+    options: list[str],
+    files: list[str],
+    quick: QuickRuns,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = tmp_path / "figures.json"
+    several = [files[2] if text == files[1] else text for text in options]
+    assert call([*several, "--json", str(found)]) == 0
+    assert (
+        "each seed saw its own part: compare methods that have the same seeds"
+        in capsys.readouterr().out
+    )
+    figures = json.loads(found.read_text())
+    assert [start["split_seed"] for start in figures["starts"]] == [3, 4]
+    assert len({start["cohort"] for start in figures["starts"]}) == 2
+    seen = {row["seed"]: row["images"] for row in figures["candidates"]}
+    assert max(seen.values()) < figures["images"] <= sum(seen.values())
 
 
 def test_settings_reach_the_runs(options: list[str], quick: QuickRuns, tmp_path: Path) -> None:

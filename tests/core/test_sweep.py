@@ -15,10 +15,10 @@ from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.cohort import Cohort
 from fairquant_core.errors import BudgetError, Cancelled, EvaluationError, TrainingError
-from fairquant_core.models.zoo import Classifier, create
+from fairquant_core.models.zoo import create
 from fairquant_core.progress import Progress
 from fairquant_core.scoring import CANDIDATE, load_any, score, training_data
-from fairquant_core.sweep import IDENTITY_FILE, Sweep
+from fairquant_core.sweep import IDENTITY_FILE, Start, Sweep
 from tests.core.quick_runs import QuickRuns
 
 ARCHITECTURE = "mobilenetv3_small_050"
@@ -30,9 +30,10 @@ def cohort(small_cohort_folder: Path) -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def classifiers(cohort: Cohort) -> tuple[Classifier, ...]:
+def starts(cohort: Cohort) -> tuple[Start, ...]:
     torch.set_num_threads(1)
-    return tuple(create(ARCHITECTURE, cohort.classes, size=32, seed=seed) for seed in (0, 1))
+    made = [create(ARCHITECTURE, cohort.classes, size=32, seed=seed) for seed in (0, 1)]
+    return tuple(Start(classifier, cohort) for classifier in made)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +42,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(cohort: Cohort, classifiers: tuple[Classifier, ...], cache: Path, tmp_path: Path) -> Any:
+def make(starts: tuple[Start, ...], cache: Path, tmp_path: Path) -> Any:
     """A sweep of post-training methods over two seeds, with anything replaced."""
 
     def build(**changes: Any) -> Sweep:
         fields: dict[str, Any] = {
-            "cohort": cohort,
-            "classifiers": classifiers,
+            "starts": starts,
             "methods": ("uniform_ptq", "absmax_ptq"),
             "budgets": (4.0,),
             "seeds": (0, 1),
@@ -104,13 +104,11 @@ def test_order_is_what_changes_slowest_first(make: Any) -> None:
         make(order=("seed", "seed", "bits"))
 
 
-def test_a_classifier_per_seed_or_one_for_all(
-    make: Any, classifiers: tuple[Classifier, ...]
-) -> None:
-    by_seed = {p.config.seed: p.classifier for p in make().planned}
-    assert by_seed == {0: classifiers[0], 1: classifiers[1]}
-    one = make(classifiers=classifiers[:1])
-    assert all(p.classifier is classifiers[0] for p in one.planned)
+def test_a_classifier_per_seed_or_one_for_all(make: Any, starts: tuple[Start, ...]) -> None:
+    by_seed = {p.config.seed: p.start for p in make().planned}
+    assert by_seed == {0: starts[0], 1: starts[1]}
+    one = make(starts=starts[:1])
+    assert all(p.start is starts[0] for p in one.planned)
     with pytest.raises(TrainingError, match="2 classifiers were given for 3 seeds"):
         make(seeds=(0, 1, 2))
 
@@ -124,10 +122,10 @@ def test_nothing_possible_is_an_error(make: Any) -> None:
         make(methods=("magic",))
 
 
-def test_the_key_names_all_that_decides(make: Any, classifiers: tuple[Classifier, ...]) -> None:
+def test_the_key_names_all_that_decides(make: Any, starts: tuple[Start, ...]) -> None:
     keys = {
         make().planned[0].key,
-        make(classifiers=classifiers[::-1]).planned[0].key,
+        make(starts=starts[::-1]).planned[0].key,
         make(settings={"epochs": 3}).planned[0].key,
         make(scheme="fst6").planned[0].key,
         make(budgets=(5.0,)).planned[0].key,
@@ -184,6 +182,22 @@ def test_summary_of_what_is_finished(make: Any, quick: QuickRuns) -> None:
     )
 
 
+def test_every_seed_may_have_its_own_split(
+    make: Any, starts: tuple[Start, ...], small_cohort_folder: Path, quick: QuickRuns
+) -> None:
+    other = read_cohort(small_cohort_folder, labels="label", groups="fitzpatrick", seed=8)
+    sweep = make(starts=(starts[0], Start(starts[1].classifier, other)))
+    assert sweep.planned[0].key == make().planned[0].key
+    assert sweep.planned[2].key != make().planned[2].key
+    found = sweep.run()
+    own = [set(one.predictions.part("audit").frame["id"]) for one in found]
+    assert own[0] == own[1] and own[2] == own[3] == set(other.part("audit")["id"]) != own[0]
+    board = sweep.board()
+    assert board.images == len(own[0] | own[2]) and not board.same_images
+    changes = board.differences("uniform_ptq")
+    assert (changes.loc[changes["method"] == "absmax_ptq", "seeds"] == 2).all()
+
+
 def test_a_failure_does_not_stop_the_others(make: Any, quick: QuickRuns) -> None:
     quick.failing = {("uniform_ptq", 0)}
     sweep, told = make(), list[Progress]()
@@ -198,7 +212,7 @@ def test_a_failure_does_not_stop_the_others(make: Any, quick: QuickRuns) -> None
 
 
 def test_cancelled_training_goes_on_from_its_checkpoint(make: Any) -> None:
-    sweep = make(methods=("uniform_qat",), seeds=(0,), classifiers=make().classifiers[:1])
+    sweep = make(methods=("uniform_qat",), seeds=(0,), starts=make().starts[:1])
     folder = sweep.planned[0].folder
     with pytest.raises(Cancelled):
         sweep.run(cancel=lambda: (folder / "training.pt").exists())
@@ -212,10 +226,11 @@ def test_cancelled_training_goes_on_from_its_checkpoint(make: Any) -> None:
     assert len(json.loads((folder / "epochs.json").read_text())) == 3 and len(found) == 1
     # What is compared is what the packed file answers.
     scored = load_any(folder)
+    cohort = sweep.starts[0].cohort
     data = training_data(
-        sweep.cohort, scored, group_column="fitzpatrick", scheme="fst3", cache=sweep.cache
+        cohort, scored, group_column="fitzpatrick", scheme="fst3", cache=sweep.cache
     )
-    again = score(sweep.cohort, {CANDIDATE: scored}, data)
+    again = score(cohort, {CANDIDATE: scored}, data)
     assert (again.probabilities(CANDIDATE) == found[0].predictions.probabilities(CANDIDATE)).all()
     with pytest.raises(Cancelled):
         make().run(cancel=lambda: True)
@@ -231,12 +246,12 @@ def test_a_folder_of_another_candidate_is_refused(make: Any) -> None:
 
 
 def test_a_field_that_configurations_gained_costs_no_new_run(make: Any, quick: QuickRuns) -> None:
-    sweep = make(methods=("uniform_ptq",), seeds=(0,), classifiers=make().classifiers[:1])
+    sweep = make(methods=("uniform_ptq",), seeds=(0,), starts=make().starts[:1])
     sweep.run()
     folder = sweep.planned[0].folder
     older = json.loads((folder / IDENTITY_FILE).read_text())
     del older["config"]["pins"]
     (folder / IDENTITY_FILE).write_text(json.dumps(older))
     folder = folder.rename(folder.with_name(folder.name[:-12] + "0" * 12))
-    again = make(methods=("uniform_ptq",), seeds=(0,), classifiers=make().classifiers[:1])
+    again = make(methods=("uniform_ptq",), seeds=(0,), starts=make().starts[:1])
     assert again.planned[0].folder == folder and len(again.all_finished()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,9 +138,60 @@ def test_other_images_are_refused(
     candidates: list[Candidate], make_predictions: MakePredictions
 ) -> None:
     other = make_predictions(["nevus"] * 30, ["1"] * 30, candidate=["nevus"] * 30)
-    pair = [candidates[0], Candidate("other", "Other", 4.0, 7, other)]
-    with pytest.raises(EvaluationError, match="'Other' .seed 7. was not scored on the same images"):
+    pair = [candidates[1], Candidate("other", "Other", 4.0, 1, other)]
+    with pytest.raises(EvaluationError, match="'Other' .seed 1. was not scored on the same images"):
         Board(pair, group_column="tone", scheme="fst3")
+    one = candidates[1].predictions
+    labels = one.frame.assign(label="nevus")
+    pair = [
+        candidates[1],
+        replace(candidates[1], predictions=Predictions(labels, one.classes, one.models)),
+    ]
+    with pytest.raises(EvaluationError, match="was not scored on the same images"):
+        Board(pair, group_column="tone", scheme="fst3")
+
+
+def test_seeds_with_images_of_their_own(candidates: list[Candidate]) -> None:
+    """Figures of a seed are of its images alone; what is drawn for the intervals are the images of all."""
+    pairs = [one for one in candidates if one.bits == 4.0 and one.seed < 2]
+    halved = []
+    for one in pairs:
+        frame = one.predictions.frame
+        part = frame.iloc[: 150 if one.seed == 0 else None].iloc[0 if one.seed == 0 else 100 :]
+        table = Predictions(part, one.predictions.classes, one.predictions.models)
+        halved.append(replace(one, predictions=table))
+    board = Board(halved, group_column="tone", scheme="fst3", resamples=3000, minimum_images=5)
+    assert board.images == 160 and not board.same_images
+    alone = [
+        Board([one], group_column="tone", scheme="fst3", resamples=1, minimum_images=5).frame()
+        for one in halved
+    ]
+    joined = board.frame()
+    for name in ("images", "accuracy", "worst", "gap", "loss", "worst_loss"):
+        assert joined[name].tolist() == pytest.approx([row[name].iloc[0] for row in alone])
+    assert board.summary()["images"].tolist() == [round((110 + 100) / 2)] * 2
+
+    # The interval against one drawn image by image and seed by seed.
+    changes = board.differences("qat")
+    row = changes[(changes["method"] == "ptq") & (changes["figure"] == "accuracy")].iloc[0]
+    rng = np.random.default_rng(3)
+    audit = [one.predictions.part("audit") for one in halved]
+    right = [
+        dict(zip(t.frame["id"], t.correct("candidate").astype(float), strict=True)) for t in audit
+    ]
+    groups = {}
+    for table in audit:
+        groups |= dict(zip(table.frame["id"], table.groups("tone", "fst3"), strict=True))
+    strata = [[i for i, g in groups.items() if g == name] for name in sorted(set(groups.values()))]
+    drawn = []
+    for _ in range(1500):
+        ids = [i for own in strata for i in rng.choice(own, len(own))]
+        (seed,) = rng.integers(0, 2, 1)  # one of two
+        qat, ptq = (
+            right[[(o.method, o.seed) for o in halved].index((m, seed))] for m in ("qat", "ptq")
+        )
+        drawn.append(np.mean([ptq[i] - qat[i] for i in ids if i in qat]))
+    assert [row["low"], row["high"]] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.012)
     with pytest.raises(EvaluationError, match="No candidate is finished"):
         Board([], group_column="tone", scheme="fst3")
 
