@@ -86,6 +86,8 @@ def _what(audit: Row, facts: Row) -> Iterator[str]:
     )
     size = facts.get("size") or {}
     packed, full = size.get("bytes_on_disk"), size.get("bytes_full_precision")
+    if exported := (facts.get("check") or {}).get("size"):
+        packed, full = exported["on_disk"], exported["float32"]
     if packed and full:
         times = f", {full / packed:.1f} times smaller" if full > packed else ""
         yield words.SMALLER.format(packed=_megabytes(packed), full=_megabytes(full), times=times)

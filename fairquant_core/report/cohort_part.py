@@ -38,18 +38,23 @@ def data(facts: Facts) -> dict[str, Any]:
 
 
 def compression(facts: Facts) -> dict[str, Any]:
-    """Bits and bytes, asked for and achieved; how many weights have which width."""
+    """Bits and bytes, asked for and achieved; how many weights have which width.
+
+    The size is that of the exported file, if there is one: that is the file which leaves.
+    """
     size = dict(facts.audit.get("size", {}))
     config = dict(facts.audit.get("config", {}))
-    full = size.get("bytes_full_precision")
-    on_disk = size.get("bytes_on_disk")
+    full, on_disk = size.get("bytes_full_precision"), size.get("bytes_on_disk")
+    ideal = size.get("bytes_ideal")
+    if exported := (facts.export or {}).get("size"):
+        full, on_disk, ideal = (exported[name] for name in ("float32", "on_disk", "ideal"))
     plan = facts.plan
     return {
         "method": facts.run.get("method_title") or config.get("method", ""),
         "bits_asked": size.get("bits_requested", config.get("bits")),
         "bits_achieved": size.get("bits_achieved"),
         "bytes_on_disk": on_disk,
-        "bytes_ideal": size.get("bytes_ideal"),
+        "bytes_ideal": ideal,
         "bytes_full_precision": full,
         "times_smaller": full / on_disk if full and on_disk else None,
         "seed": config.get("seed"),

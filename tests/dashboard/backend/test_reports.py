@@ -138,8 +138,10 @@ def test_images_maps_and_exported_files_come_in_when_they_are_there(
 
     found = json.loads(view.files["report.json"].read_text())
     assert view.images
-    assert found["compression"]["export"]["on_disk"]
-    assert found["compression"]["layers"]
+    made = found["compression"]
+    packed = services.audit(finished_run)["size"]["bytes_on_disk"]
+    assert made["bytes_on_disk"] == made["export"]["on_disk"] != packed
+    assert made["layers"]
     assert len(found["saliency"]["pictures"]) == 6
     assert "data:image/jpeg" in view.files["report.html"].read_text()
     assert {row["group"] for row in found["saliency"]["by_group"]} >= set(
