@@ -117,9 +117,9 @@ def _difference_lines(board: Board, reference: str) -> str:
         for name in names:
             one = by_figure[name]
             title = FIGURE_TITLES.get(name, name.removeprefix(ACCURACY_PREFIX))
-            line[title] = _interval(one, 100, "+.1f")
+            line[title] = _interval(one, 100, "+z.1f")
         for name in LOSSES:
-            line[FIGURE_TITLES[name]] = _interval(by_figure[name], 1, "+.2f")
+            line[FIGURE_TITLES[name]] = _interval(by_figure[name], 1, "+z.2f")
         rows.append(line)
     if not rows:
         return f"{head} nothing shares a seed with it yet."

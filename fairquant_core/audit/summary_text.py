@@ -138,7 +138,7 @@ def _numbers(values: Iterable[float | None]) -> list[float]:
 def _percent(value: float, low: float, high: float, sign: str = "") -> str:
     if value is None or math.isnan(value):
         return "not estimable"
-    return f"{100 * value:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+    return f"{100 * value:{sign}z.1f} ({100 * low:{sign}z.1f} to {100 * high:{sign}z.1f})"
 
 
 def _aligned(table: pd.DataFrame) -> list[str]:

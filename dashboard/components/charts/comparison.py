@@ -135,4 +135,4 @@ def change_words(change: float | None, shown: Shown) -> str:
     """
     if shown.in_points or change is None or pd.isna(change):
         return points(change, sign=True)
-    return f"{change:+.3f}"
+    return f"{change:+z.3f}"

@@ -40,7 +40,7 @@ def figure_words(value: float | None, in_percent: bool) -> str:
     """Return a measure as a person reads it; a missing one is "not estimable"."""
     if value is None or pd.isna(value):
         return NOT_ESTIMABLE
-    return percent(value, 1) if in_percent else f"{value:.3f}"
+    return percent(value, 1) if in_percent else f"{value:z.3f}"
 
 
 def measure_dots(
