@@ -42,7 +42,10 @@ class MethodCard:
         Whether generous budgets end with an average of the weights after and before the training, unless the run
         says otherwise.
     learning_rate
-        Peak of the schedule unless the run says otherwise.
+        Peak of the schedule unless the run says otherwise. Half of what a classifier is fine-tuned with here:
+        validation accuracy 1.8 points higher on average in six pairs of runs (-0.3 to +3.6; learned widths at 2 and
+        2.5 bits, planned ones at 3, full precision; Fitzpatrick17k, MobileNetV2), loss the same. A quarter of it
+        was between the two, twice it 4.2 points worse (2 bits, one classifier).
     fairness
         The fairness term it trains with unless the run says otherwise.
     source
@@ -61,7 +64,7 @@ class MethodCard:
     allocate: str = ""
     rounding: str = "mse"
     averages: bool = False
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     fairness: str = "none"
     source: str = ""
 

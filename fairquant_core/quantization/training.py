@@ -83,7 +83,9 @@ class Schedule:
     keep_best
         Go back to the epoch that was best on the validation split.
     fitting_norms
-        Re-estimate the batch norms after the last step.
+        Re-estimate the batch norms after the last step. They keep learning until then: with statistics that are
+        frozen from the middle on, or from the start, the validation loss ended at 2.11 and 3.42 instead of 1.87
+        (METHOD 4 asks; Fitzpatrick17k, MobileNetV2, 2.5 bits, one classifier).
     """
 
     epochs: int
