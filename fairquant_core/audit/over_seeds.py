@@ -152,12 +152,12 @@ class OverSeeds:
 
     def _means(self, block: np.ndarray, table: np.ndarray) -> np.ndarray:
         """Mean of every candidate over all images and over each group. Shapes: (r, N), (K, N) -> (K, r, 1 + G)."""
-        means = []
-        for row, answered in zip(table, self.answered, strict=True):
-            share = group_means(block, answered, self._membership)
+        means = np.stack([group_means(block, row, self._membership) for row in table])
+        for k in np.flatnonzero(~self.answered.all(axis=1)):
+            share = group_means(block, self.answered[k], self._membership)
             share[share == 0] = np.nan  # drawn were only images that this candidate never saw
-            means.append(group_means(block, row, self._membership) / share)
-        return np.stack(means)
+            means[k] /= share
+        return means
 
     def _inside(self, figure: str) -> np.ndarray:
         """Images that a figure is about. Shapes: (N,) bool."""
