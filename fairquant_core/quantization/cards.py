@@ -108,7 +108,7 @@ METHODS: dict[str, MethodCard] = {
             "minimax_ptq",
             "Planned bit-widths, no training",
             "Bits are planned so that the worst-served group loses least; nothing is trained, so this is the quickest. "
-            "From 3 bits on little is lost; below, training takes back much of it.",
+            "At 6 bits no loss could be measured; with fewer, training takes part of it back.",
             mixed=True,
             prunes_below=PRUNING_BELOW,
             measure="fisher",
