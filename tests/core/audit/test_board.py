@@ -149,6 +149,8 @@ def test_other_images_are_refused(
     ]
     with pytest.raises(EvaluationError, match="was not scored on the same images"):
         Board(pair, group_column="tone", scheme="fst3")
+    with pytest.raises(EvaluationError, match="No candidate is finished"):
+        Board([], group_column="tone", scheme="fst3")
 
 
 def test_seeds_with_images_of_their_own(candidates: list[Candidate]) -> None:
@@ -192,8 +194,6 @@ def test_seeds_with_images_of_their_own(candidates: list[Candidate]) -> None:
         )
         drawn.append(np.mean([ptq[i] - qat[i] for i in ids if i in qat]))
     assert [row["low"], row["high"]] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.012)
-    with pytest.raises(EvaluationError, match="No candidate is finished"):
-        Board([], group_column="tone", scheme="fst3")
 
 
 def test_front_against_a_loop_over_pairs(board: Board) -> None:
