@@ -29,6 +29,7 @@ from dashboard.backend.settings import ATTEMPT_VARIABLE, REPOSITORY, WORKER_VARI
 from dashboard.backend.store import Store, now
 from dashboard.backend.supervision import reconcile
 from dashboard.backend.views import JobState
+from fairquant_core.threads import wait_asleep
 
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
@@ -119,6 +120,7 @@ class Worker:
             ATTEMPT_VARIABLE: str(job.attempt),
             "PYTHONUNBUFFERED": "1",
         }
+        wait_asleep(environment)
         # Windows would open a console window for the child of a process that has none.
         flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with log.open("ab") as output:

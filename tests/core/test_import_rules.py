@@ -18,6 +18,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "progress": 0,
+    "threads": 0,
     "data": 1,
     "models": 2,
     "quantization": 3,

@@ -23,7 +23,7 @@ def count(task: Task) -> Outcome:
     config = task.job.config
     behaviour = config.get("behaviour", "count")
     if behaviour == "crash":
-        print("about to die", flush=True)
+        print("about to die; threads wait", os.environ.get("OMP_WAIT_POLICY"), flush=True)
         os._exit(9)
     if behaviour == "refuse":
         raise CohortError("row 3 of cohort.csv: no label; fill it in")
