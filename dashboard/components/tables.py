@@ -26,6 +26,9 @@ COUNTS = {
 LONGEST_NAME = 150
 """Letters of a file's name; some file systems take no more than 255 bytes."""
 
+ROUNDED = r"%\.(\d+)f"
+"""The format of a column that shows a fixed number of digits."""
+
 PNG_SCALE = 2
 """Pixels per point of the screen: sharp enough for print at the width of a page."""
 
@@ -95,8 +98,13 @@ def table(
     frame: pd.DataFrame, name: str, key: str, columns: Mapping[str, Any] | None = None
 ) -> None:
     """Draw a table with its CSV download."""
+    configs = dict(columns or {})
     st.dataframe(
-        frame, hide_index=True, column_config=dict(columns or {}), alt=name, placeholder="–"
+        without_minus_zero(frame, configs),
+        hide_index=True,
+        column_config=configs,
+        alt=name,
+        placeholder="–",
     )
     st.download_button(
         "Download as CSV",
@@ -108,6 +116,24 @@ def table(
         on_click="ignore",
         type="tertiary",
     )
+
+
+def without_minus_zero(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Zero for figures that their column rounds to zero: a minus before 0.0 would say that something was lost.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"change": [-0.04, -0.06, float("nan")]})
+    >>> without_minus_zero(frame, {"change": number("Change", 1)})["change"].tolist()
+    [0.0, -0.06, nan]
+    """
+    for name, config in columns.items():
+        how = config.get("type_config") if isinstance(config, dict) else None
+        fixed = re.match(ROUNDED, str((how or {}).get("format")))
+        if fixed and name in frame:
+            size = pd.to_numeric(frame[name], errors="coerce").abs()
+            frame = frame.assign(**{name: frame[name].mask(size < 0.5 / 10 ** int(fixed[1]), 0.0)})
+    return frame
 
 
 def file_stem(name: str) -> str:
