@@ -15,9 +15,9 @@ from dashboard.components.glossary import tip
 from dashboard.components.words import capital, counted, joined
 from fairquant_core.quantization.catalogue import (
     GRANULARITIES,
-    LEARNED_PRUNING_BELOW,
     LEGAL_MENU,
     MENU,
+    PRUNING_BELOW,
     usual_menu,
 )
 from fairquant_core.quantization.plan import PRUNED
@@ -97,7 +97,7 @@ def asked(case: CaseView) -> Asked:
 
 def _menu_key(bits: float) -> str:
     """Small budgets have usual widths of their own, and a choice of their own."""
-    return "budget_small_menu" if bits < LEARNED_PRUNING_BELOW else "budget_menu"
+    return "budget_small_menu" if bits < PRUNING_BELOW else "budget_menu"
 
 
 def _asked_menu(bits: float) -> tuple[int, ...] | None:
@@ -248,7 +248,7 @@ def _menu(measured: tuple[int, ...], now: Asked) -> None:
         ),
         key=key,
         help="Fewer widths are simpler for the program that runs the file. 0 leaves whole channels out, which pays "
-        f"only at budgets below {LEARNED_PRUNING_BELOW:g} bits.",
+        f"only at budgets below {PRUNING_BELOW:g} bits.",
         persist_state="session",
     )
 
