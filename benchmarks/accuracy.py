@@ -17,10 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.figures import DEMO
 from fairquant_core.command_sweep import add_arguments, sweep
 from fairquant_core.errors import FairQuantError
-
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
 
 
 def main() -> int:

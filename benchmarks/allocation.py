@@ -18,12 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import script_parser, write_figures
+from benchmarks.figures import DEMO, script_parser, write_figures
 from fairquant_core.quantization.allocation import ALLOCATORS, curve, minimax
 from fairquant_core.quantization.catalogue import LEGAL_MENU, MENU
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
 MODELS = ("mobilenetv2_100", "resnet18", "deit_tiny_patch16_224")
 BUDGETS = (2.5, 4.0, 6.0)
 CURVE = tuple(np.round(np.arange(2.0, 8.01, 0.1), 1).tolist())

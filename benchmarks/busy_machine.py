@@ -20,11 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import script_parser, write_figures
+from benchmarks.figures import DEMO, script_parser, write_figures
 from fairquant_core.threads import wait_asleep
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / "assets" / "demo"
 AS_IT_IS = "import sys; from fairquant_core.command_line import main; sys.exit(main(sys.argv[1:]))"
 """`python -m fairquant_core` without its own choice of waiting."""
 
@@ -49,19 +47,14 @@ def seconds(waiting: str, limit: float) -> float:
     if waiting == SLEEP:
         wait_asleep(environment)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["sensitivity", "--quiet", "--cohort", str(DEMO), "--bits", "4"]
-        command += [
-            "--classifier",
-            str(DEMO / "classifier.safetensors"),
-            "--images-per-group",
-            "48",
-        ]
+        command = ["sensitivity", "--quiet", "--bits", "4", "--images-per-group", "48"]
+        command += ["--cohort", str(DEMO), "--classifier", str(DEMO / "classifier.safetensors")]
         command += ["--cache", f"{folder}/cache", "--out", f"{folder}/map"]
         started = time.perf_counter()
         try:
             subprocess.run(
                 [sys.executable, "-c", AS_IT_IS, *command],
-                cwd=ROOT,
+                cwd=Path(__file__).resolve().parents[1],
                 env=environment,
                 check=True,
                 timeout=limit,

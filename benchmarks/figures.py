@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: the start of the command line, and the file of figures. No script of its own."""
+"""What the benchmarks have in common: demo cohort, start of the command line, file of figures. No script of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fairquant_core.files import write_json
+
+DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
+"""The built-in cohort, with a classifier."""
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import script_parser, write_figures
+from benchmarks.figures import DEMO, script_parser, write_figures
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.models.checkpoint import load_classifier
 from fairquant_core.models.inference import predict
@@ -37,7 +37,6 @@ from fairquant_core.quantization.sensitivity import fisher_map, sample_per_group
 from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import training_data
 
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
 FULL = "full precision"
 FITTED = "full precision, norms re-estimated"
 

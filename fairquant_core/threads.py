@@ -11,7 +11,7 @@ def wait_asleep(environment: MutableMapping[str, str]) -> None:
     While they spin, they hold cores that the threads they wait for need. On two cores, measuring the layers of the
     demo classifier beside one busy process takes 1.7 times as long as alone when threads sleep and 2.9 times when
     they spin; beside two, 2.2 to 2.8 against 3.2 to more than 10 times. Alone, sleeping costs 4 to 8 %
-    (benchmarks/busy_machine.py, two measurements).
+    (two measurements; benchmarks/busy_machine.py repeats them).
 
     Must be called before torch is imported, or for the environment of a process that will import it.
 

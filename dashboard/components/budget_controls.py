@@ -97,7 +97,7 @@ def asked(case: CaseView) -> Asked:
 
 def _menu_key(bits: float) -> str:
     """Small budgets have usual widths of their own, and a choice of their own."""
-    return "budget_small_menu" if bits < PRUNING_BELOW else "budget_menu"
+    return "budget_small_menu" if PRUNED in usual_menu(bits) else "budget_menu"
 
 
 def _asked_menu(bits: float) -> tuple[int, ...] | None:

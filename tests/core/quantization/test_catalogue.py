@@ -121,6 +121,7 @@ def test_without_a_menu_a_method_has_its_own() -> None:
     assert RunConfig(method="baq", bits=2.0).menu == (0, *MENU)
     assert RunConfig(method="static_qat", bits=2.4).menu == (0, *MENU)
     assert RunConfig(method="baq", bits=2.5).menu == MENU
+    assert RunConfig(method="baq", bits=3.0).menu == MENU
     assert RunConfig(method="static_qat", bits=2.5).menu == MENU
     assert RunConfig(method="minimax_ptq", bits=2.5).menu == MENU
     assert RunConfig(method="hawq_qat", bits=2.0).menu == MENU
