@@ -22,6 +22,7 @@ from dashboard.components.export_words import (
 from dashboard.components.glossary import tip
 from dashboard.components.words import capital, escaped, megabytes
 from fairquant_core.errors import FairQuantError
+from fairquant_core.export.leaving_size import leaving_size
 
 QUESTION = "1 · Is the file really the model that was audited?"
 
@@ -66,11 +67,9 @@ def check(case: CaseView, run: RunView, audit: dict[str, Any]) -> None:
 
 def sizes(case: CaseView, run: RunView, audit: dict[str, Any], view: ExportView | None) -> None:
     """Bits asked and achieved, bytes on disk beside full precision: of the exported file, if there is one."""
-    size = audit.get("size", {})
-    on_disk = size.get("bytes_on_disk") or run.bytes_packed or 0
-    full = size.get("bytes_full_precision") or 1e6 * case.classifier.megabytes
-    if view is not None and view.check is not None:
-        on_disk, full = view.check["size"]["on_disk"], view.check["size"]["float32"]
+    size = leaving_size(audit.get("size"), view.check if view is not None else None)
+    on_disk = size.on_disk or run.bytes_packed or 0
+    full = size.full or 1e6 * case.classifier.megabytes
     with st.grid(4):
         st.metric("Bits asked", f"{run.bits:g}", border=True, help=tip("budget"))
         achieved = run.achieved_bits

@@ -90,7 +90,8 @@ def has_order(cells: np.ndarray) -> np.ndarray:
 
     Shapes: (N, K) -> (N,) bool.
     """
-    spread = np.ptp(cells, axis=1)
+    with np.errstate(invalid="ignore"):
+        spread = np.ptp(cells, axis=1)
     return np.isfinite(cells).all(axis=1) & (spread > _FLAT * np.abs(cells).max(axis=1, initial=0))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fairquant_core.export import model_card_words as words
+from fairquant_core.export.leaving_size import leaving_size
 from fairquant_core.export.model_card_figures import (
     Row,
     by_group,
@@ -84,13 +85,12 @@ def _what(audit: Row, facts: Row) -> Iterator[str]:
     yield words.WHAT.format(
         architecture=plain(architecture), count=len(classes), classes=joined(classes)
     )
-    size = facts.get("size") or {}
-    packed, full = size.get("bytes_on_disk"), size.get("bytes_full_precision")
-    if exported := (facts.get("check") or {}).get("size"):
-        packed, full = exported["on_disk"], exported["float32"]
-    if packed and full:
-        times = f", {full / packed:.1f} times smaller" if full > packed else ""
-        yield words.SMALLER.format(packed=_megabytes(packed), full=_megabytes(full), times=times)
+    size = leaving_size(facts.get("size"), facts.get("check"))
+    if size.on_disk and size.full:
+        smaller = size.full / size.on_disk
+        times = f", {smaller:.1f} times smaller" if smaller > 1 else ""
+        packed, full = _megabytes(size.on_disk), _megabytes(size.full)
+        yield words.SMALLER.format(packed=packed, full=full, times=times)
     yield words.NO_DIAGNOSIS
     licence = facts.get("license")
     yield words.LICENCE.format(licence=plain(licence)) if licence else words.NO_LICENCE

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairquant_core.export.leaving_size import leaving_size
 from fairquant_core.quantization.plan import LEGAL_WIDTHS, BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from fairquant_core.report.facts import Facts
@@ -44,19 +45,16 @@ def compression(facts: Facts) -> dict[str, Any]:
     """
     size = dict(facts.audit.get("size", {}))
     config = dict(facts.audit.get("config", {}))
-    full, on_disk = size.get("bytes_full_precision"), size.get("bytes_on_disk")
-    ideal = size.get("bytes_ideal")
-    if exported := (facts.export or {}).get("size"):
-        full, on_disk, ideal = (exported[name] for name in ("float32", "on_disk", "ideal"))
+    leaving = leaving_size(size, facts.export)
     plan = facts.plan
     return {
         "method": facts.run.get("method_title") or config.get("method", ""),
         "bits_asked": size.get("bits_requested", config.get("bits")),
         "bits_achieved": size.get("bits_achieved"),
-        "bytes_on_disk": on_disk,
-        "bytes_ideal": ideal,
-        "bytes_full_precision": full,
-        "times_smaller": full / on_disk if full and on_disk else None,
+        "bytes_on_disk": leaving.on_disk,
+        "bytes_ideal": leaving.ideal,
+        "bytes_full_precision": leaving.full,
+        "times_smaller": leaving.times_smaller,
         "seed": config.get("seed"),
         "epochs": facts.run.get("epochs", config.get("epochs")),
         "config": config,
