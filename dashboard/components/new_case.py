@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard.backend.views import CohortInspection, NewCase
 from dashboard.components import choices, intended_use, limit_form, state, tables
 from dashboard.components.glossary import tip
-from dashboard.components.page import opening
+from dashboard.components.page import opening, show_from_the_top
 from dashboard.components.words import SCHEME_TITLES, counted, escaped
 from fairquant_core.errors import FairQuantError
 
@@ -240,6 +240,7 @@ def _create(fields: dict[str, Any]) -> None:
         return
     st.session_state.pop(INSPECTED, None)
     state.services().ensure_worker()
+    show_from_the_top()
     state.go("case", case_id)
 
 

@@ -11,6 +11,9 @@ from dashboard.components import live, state
 from dashboard.components.words import escaped
 from fairquant_core.errors import FairQuantError
 
+FROM_THE_TOP = "show_from_the_top"
+SCROLL_UP = "<script>document.querySelector('[data-testid=\"stMain\"]').scrollTo(0, 0)</script>"
+
 
 class PageEnd(Exception):
     """Leaves a page early; the entrypoint catches it, so that the script still comes to its end."""
@@ -31,8 +34,15 @@ def refused(error: FairQuantError) -> None:
     st.caption("The page ends here. Nothing was changed or lost.")
 
 
+def show_from_the_top() -> None:
+    """Let the next page begin at its top, also where it is this one: then Streamlit keeps the place of before."""
+    st.session_state[FROM_THE_TOP] = True
+
+
 def opening(question: str, answer: str) -> None:
     """The question as the title and one sentence of answer below it."""
+    if st.session_state.pop(FROM_THE_TOP, False):
+        st.html(SCROLL_UP, unsafe_allow_javascript=True)
     with st.container(gap=None):
         st.title(question, anchor=False)
         st.header(answer, anchor=False)

@@ -36,6 +36,13 @@ def test_new_case_guesses_columns_and_is_created(open_page: Open, services: Fake
     assert made.classifier_path == Path("model.safetensors")
     assert (made.scheme, made.limits.margin) == ("fst3", 0.03)
     assert app.query_params["case"] == "new"
+    # The form's button stands far down; the case begins at its top, once.
+    assert scrolls_up(app)
+    assert not scrolls_up(app.run())
+
+
+def scrolls_up(app: AppTest) -> bool:
+    return any("scrollTo(0, 0)" in element.proto.body for element in app.get("html"))
 
 
 def test_new_case_error_is_shown_and_nothing_is_lost(
