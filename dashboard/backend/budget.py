@@ -16,7 +16,7 @@ from dashboard.backend.runs import case_identity
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.catalogue import MENU, RunConfig
+from fairquant_core.quantization.catalogue import MENU, RECOMMENDED, RunConfig
 from fairquant_core.quantization.file_size import PackedFile
 from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
@@ -33,7 +33,7 @@ KEPT_PREVIEWS = 64
 KEPT_MAPS = 2
 WORST = "worst"
 
-PLANNER = "static_qat"
+PLANNER = RECOMMENDED[0]
 """Stands for every method that starts from the fair plan: what it refuses, they refuse."""
 
 NO_PRUNING = (
@@ -151,6 +151,7 @@ class Budget:
             floors=config.floors,
             pins=config.pins,
             group_weights=config.group_weights,
+            pruned_counts=config.pruned_counts,
         )
         plan = allocation.plan(kept_parameters=kept_parameters(case, sensitivity))
         gap = allocation.certificate_gap

@@ -45,7 +45,8 @@ class Allocation:
         below it only where more bits would help no group.
     predicted : group -> predicted rise of its mean loss.
     worst_group : the group with the largest weighted rise.
-    objective : what was minimised: that largest weighted rise (for "mean", the pooled rise).
+    objective : what was minimised: that largest weighted rise (for "mean", the pooled rise), with pruned units
+        counted as often as was asked.
     bound : no plan within the budget has a smaller objective; None where the method gives no bound.
 
     Units
@@ -115,6 +116,7 @@ def minimax(
     group_weights: Mapping[str, float] | None = None,
     floors: Mapping[str, int] | None = None,
     pins: Mapping[str, int] | None = None,
+    pruned_counts: float = 1.0,
 ) -> Allocation:
     """Minimise the largest weighted loss rise of any group under an average-bits budget.
 
@@ -123,7 +125,7 @@ def minimax(
     sensitivity : predicted damage per group, unit and width.
     average_bits : the budget, over all weights of the map; never exceeded.
     granularity : "channel" (units of the map; dual and rounding) or "layer" (exact).
-    menu, group_weights, floors, pins : see :func:`allocation_problem.build_problem`.
+    menu, group_weights, floors, pins, pruned_counts : see :func:`allocation_problem.build_problem`.
 
     Raises
     ------
@@ -141,6 +143,7 @@ def minimax(
         group_weights=group_weights,
         floors=floors,
         pins=pins,
+        pruned_counts=pruned_counts,
     )
     return _report("minimax", problem, *_solve(problem, DualSolver(problem)))
 

@@ -34,6 +34,7 @@ class Wishes(TypedDict, total=False):
     group_weights: Mapping[str, float] | None
     floors: Mapping[str, int] | None
     pins: Mapping[str, int] | None
+    pruned_counts: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Problem:
     source : the map that was given; results are reported on its units.
     granularity : "channel" or "layer".
     menu : (B,) widths in bits, rising.
-    cost : (G, B, U) float64, damage times group weight, non-increasing along B.
+    cost : (G, B, U) float64, damage times group weight, non-increasing along B; pruning counts as often as asked.
     bits : (B, U) int64, bits that the unit takes at each width.
     allowed : (B, U) bool, after floors and pins.
     group_weights : (groups of the source,) how much a group's rise counts.
@@ -165,6 +166,7 @@ def build_problem(
     group_weights: Mapping[str, float] | None = None,
     floors: Mapping[str, int] | None = None,
     pins: Mapping[str, int] | None = None,
+    pruned_counts: float = 1.0,
 ) -> Problem:
     """Check the wishes and turn them into numbers.
 
@@ -176,12 +178,17 @@ def build_problem(
     group_weights : how much a group's loss rise counts; 1 where not named.
     floors : layer -> smallest width.
     pins : layer -> the width that all its channels get; may lie outside ``menu``.
+    pruned_counts : how many times its predicted damage a pruned unit counts, at least 1.
 
     Raises
     ------
     BudgetError
         A name or width is unknown, a pin contradicts a floor, or the budget cannot be met.
     """
+    if not 1 <= pruned_counts < math.inf:
+        raise BudgetError(
+            f"A pruned channel can count {pruned_counts:g} times its damage only if that is at least once."
+        )
     if granularity not in GRANULARITIES:
         raise BudgetError(f"Granularity '{granularity}' is not known; use 'channel' or 'layer'.")
     floors, pins = dict(floors or {}), dict(pins or {})
@@ -199,6 +206,7 @@ def build_problem(
     places = np.searchsorted(units.menu, columns)
     weights = _group_weights(units.groups, group_weights)
     cost = units.monotone_damage.transpose(0, 2, 1)[:, places] * weights[:, None, None]
+    cost[:, columns == PRUNED] *= pruned_counts
     problem = Problem(
         source=sensitivity,
         granularity=granularity if sensitivity.granularity == "channel" else "layer",

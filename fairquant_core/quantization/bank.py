@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fairquant_core.quantization.plan import PRUNED
 from fairquant_core.quantization.quantizer import FakeQuantizer, Grid, Prepared, grid_of, mix_of
 
 
@@ -30,18 +31,25 @@ class QuantizerBank:
         self.shares = torch.cat(sizes) / total if sizes else torch.zeros(0)
         self.menus = self._menus()
         self.unit_of_row = self._unit_of_row()
-        self.lowest = [float(owner.menu[0]) for owner in self.owners]
-        self.highest = [float(owner.menu[-1]) for owner in self.owners]
+        self.lowest = list(self.menus[:, :1].split(self.units))
+        self.highest = list(self.menus[:, -1:].split(self.units))
 
     def _menus(self) -> Tensor:
-        """The widths that each unit may have, short menus filled up with their last. Shapes: (U, widths)."""
+        """The widths that each unit may learn, short menus filled up with their last. Shapes: (U, widths).
+
+        What is left out at the start stays out, and nothing else is left out: the mixture of a rounding and
+        nothing is like neither, and the classifier falls apart on the way (2 bits: 19 % of validation images right
+        after the first epoch and 48.5 % in the end, instead of 34 and 49.8; Fitzpatrick17k, MobileNetV2, means of
+        three classifiers with a split each).
+        """
         longest = max((len(owner.menu) for owner in self.owners), default=1)
-        rows = [
-            torch.cat([owner.menu, owner.menu[-1:].expand(longest - len(owner.menu))]).expand(
-                len(owner.bits), longest
-            )
-            for owner in self.owners
-        ]
+        rows = []
+        for owner in self.owners:
+            kept = owner.menu[owner.menu != PRUNED]
+            kept = kept if len(kept) else owner.menu
+            filled = torch.cat([kept, kept[-1:].expand(longest - len(kept))])
+            left_out = owner.bits.detach() == PRUNED
+            rows.append(torch.where(left_out, torch.zeros(()), filled))
         return torch.cat(rows) if rows else torch.zeros(0, 1)
 
     def _unit_of_row(self) -> Tensor:
@@ -79,8 +87,8 @@ class QuantizerBank:
     def keep_in_menu(self) -> None:
         """Put bits that the optimiser pushed beyond their menu back to its ends."""
         bits: list[Tensor] = [owner.bits for owner in self.owners]
-        torch._foreach_clamp_min_(bits, self.lowest)
-        torch._foreach_clamp_max_(bits, self.highest)
+        torch._foreach_maximum_(bits, self.lowest)
+        torch._foreach_minimum_(bits, self.highest)
 
     def release(self) -> None:
         """Forget what was prepared, also for layers that the forward pass did not use."""

@@ -55,10 +55,10 @@ MobileNetV2, means of three classifiers with a split each; benchmarks/accuracy.p
 TRAINED_SHARE = 0.3
 """Share of the trained weights in that average."""
 
-VERSION = 3
+VERSION = 4
 """Of a stored configuration; older ones lack fields that are listed in :data:`BEFORE`, or have today's defaults."""
 
-BEFORE: dict[int, dict[str, Any]] = {3: {"trained_share": 1.0}}
+BEFORE: dict[int, dict[str, Any]] = {3: {"trained_share": 1.0}, 4: {"pruned_counts": 1.0}}
 """Version -> what the fields that are new in it were before, where today's default is something else."""
 
 NO_PLAN = (
@@ -126,6 +126,9 @@ class RunConfig:
         How many images per group the sensitivity pass reads at most.
     menu
         Widths a unit may have; with 0 channels may be pruned. Left empty it becomes the method's own.
+    pruned_counts
+        How many times its predicted damage a channel that is left out counts when the bits are planned. Left at 0
+        it becomes the method's own; without 0 in the menu it is 1.
     floors, pins
         Layer name to its smallest width, and to the one width that all its channels keep, in the menu or not.
     size_bytes
@@ -157,6 +160,7 @@ class RunConfig:
     trained_share: float = 0.0
     images_per_group: int = 256
     menu: tuple[int, ...] = ()
+    pruned_counts: float = 0.0
     floors: dict[str, int] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
     size_bytes: int | None = None
@@ -177,6 +181,10 @@ class RunConfig:
         if not self.menu:
             object.__setattr__(self, "menu", usual_menu(self.bits, self.card.prunes))
         object.__setattr__(self, "menu", tuple(sorted({int(width) for width in self.menu})))
+        if LEGAL_MENU[0] not in self.menu:
+            object.__setattr__(self, "pruned_counts", 1.0)
+        elif not self.pruned_counts:
+            object.__setattr__(self, "pruned_counts", self.card.pruned_counts)
         for name, kind in (("floors", int), ("pins", int), ("group_weights", float)):
             table = {str(key): kind(value) for key, value in getattr(self, name).items()}
             object.__setattr__(self, name, dict(sorted(table.items())))
@@ -210,6 +218,7 @@ class RunConfig:
             ("trained_share", 0.01, 1.0),
             ("fairness_weight", 0.0, 100.0),
             ("bit_learning_rate", 0.0, 1.0),
+            ("pruned_counts", 1.0, 1000.0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise TrainingError(

@@ -107,6 +107,7 @@ def plan_widths(job: Job) -> tuple[Allocation, dict[str, np.ndarray]]:
         floors=config.floors,
         pins=config.pins,
         group_weights=config.group_weights or None,
+        pruned_counts=config.pruned_counts,
     )
     per_unit = allocation.widths_by_layer()
     widths = {

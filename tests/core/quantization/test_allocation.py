@@ -217,6 +217,25 @@ def test_pruning_is_used_where_it_is_asked_for_and_only_there() -> None:
     )
 
 
+def test_pruned_units_count_as_often_as_asked_and_are_predicted_as_measured() -> None:
+    pruned = with_pruning(made_up_map(800, 2), times=1.5)
+    once, often = (minimax(pruned, 1.8, menu=pruned.menu, pruned_counts=n) for n in (1.0, 4.0))
+    left_out = [int(pruned.weights[found.widths == 0].sum()) for found in (once, often)]
+    assert 0 < left_out[1] < 0.8 * left_out[0]
+    assert once.objective == pytest.approx(max(once.predicted.values()))
+    # What is predicted stays what was measured; what was minimised counts more for what is left out.
+    assert often.predicted == pruned.predicted(often.widths)
+    damage = pruned.damage.copy()
+    damage[:, :, 0] *= 4.0
+    dearer = replace(pruned, damage=damage)
+    assert often.objective == pytest.approx(max(dearer.predicted(often.widths).values()))
+    assert often.certificate_gap is not None and often.certificate_gap <= 0.01
+    assert minimax(dearer, 1.8, menu=pruned.menu).objective == pytest.approx(often.objective)
+    for wrong in (0.5, float("nan"), float("inf")):
+        with pytest.raises(BudgetError, match="at least once"):
+            minimax(pruned, 1.8, pruned_counts=wrong)
+
+
 @pytest.mark.parametrize("groups", [1, 3, 6])
 @pytest.mark.parametrize("bits", [0.8, 1.5, 2.5, 4.0])
 def test_plans_with_pruning_are_certified(groups: int, bits: float) -> None:

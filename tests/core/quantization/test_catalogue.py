@@ -10,6 +10,7 @@ import pytest
 from fairquant_core.errors import BudgetError, FairQuantError, TrainingError
 from fairquant_core.quantization.allocation import ALLOCATORS
 from fairquant_core.quantization.bounds import allowed_widths, lifted_layers, width_bounds
+from fairquant_core.quantization.cards import PRUNED_COUNTS
 from fairquant_core.quantization.catalogue import (
     MENU,
     METHODS,
@@ -74,6 +75,23 @@ def test_generous_budgets_are_averaged_unless_the_run_says_otherwise() -> None:
     assert RunConfig(method="static_qat", bits=4.0).trained_share == 1
     with pytest.raises(TrainingError, match="'trained_share' is -0.5"):
         RunConfig(trained_share=-0.5)
+
+
+def test_left_out_channels_count_more_where_rounding_is_compensated() -> None:
+    assert RunConfig(bits=2.0).pruned_counts == PRUNED_COUNTS > 1
+    assert RunConfig(method="minimax_ptq", bits=2.0).pruned_counts == PRUNED_COUNTS
+    assert RunConfig(method="static_qat", bits=2.0).pruned_counts == 1
+    assert RunConfig(bits=2.0, pruned_counts=3.0).pruned_counts == 3
+    assert (
+        RunConfig(bits=4.0).pruned_counts
+        == RunConfig(bits=4.0, pruned_counts=3.0).pruned_counts
+        == 1
+    )
+    before = {**RunConfig(bits=2.0, pruned_counts=1.0).to_json(), "version": 3}
+    del before["pruned_counts"]
+    assert RunConfig.from_json(before).pruned_counts == 1
+    with pytest.raises(TrainingError, match="'pruned_counts' is 0.5"):
+        RunConfig(bits=2.0, pruned_counts=0.5)
 
 
 def test_titles_name_the_budget_that_was_asked_for() -> None:

@@ -151,6 +151,23 @@ def test_gradient_of_the_bits_is_the_difference_between_the_two_widths() -> None
     assert (quantizer.bits.grad != 0).all()
 
 
+def test_what_is_left_out_stays_out_while_widths_are_learned_and_nothing_else_is() -> None:
+    weight = torch.randn(3, 40)
+    quantizer = FakeQuantizer(weight, torch.tensor([0.0, 2.0, 3.5]), menu=(0, 2, 3, 4))
+    bank = QuantizerBank({"layer": quantizer})
+    average = bank.prepare(hardness=1.0)
+    (quantizer(weight).sum() + average).backward()
+    assert quantizer.bits.grad is not None and (quantizer.bits.grad != 0).all()
+    with torch.no_grad():
+        for push in (-5.0, 3.0):
+            quantizer.bits.add_(push)
+            bank.keep_in_menu()
+            expected = [0.0, 2.0, 2.0] if push < 0 else [0.0, 4.0, 4.0]
+            assert quantizer.bits.flatten().tolist() == expected
+    # Half of 2 bits is no width to learn: a narrow channel is the mixture of 2 and 3 bits at least.
+    assert bank.menus.tolist() == [[0.0] * 4, [2.0, 3.0, 4.0, 4.0], [2.0, 3.0, 4.0, 4.0]]
+
+
 @pytest.mark.parametrize("granularity", ["channel", "layer"])
 def test_bits_receive_gradient_through_the_network(classifier, data, granularity) -> None:
     attach(classifier.model, uniform_widths(classifier, 4), granularity=granularity)
