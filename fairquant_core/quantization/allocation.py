@@ -5,7 +5,7 @@ Torch-free and fast, so that the budget slider answers at once in the web proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -108,15 +108,7 @@ class Allocation:
 
 
 def minimax(
-    sensitivity: SensitivityMap,
-    average_bits: float,
-    *,
-    granularity: str = "channel",
-    menu: Iterable[int] | None = None,
-    group_weights: Mapping[str, float] | None = None,
-    floors: Mapping[str, int] | None = None,
-    pins: Mapping[str, int] | None = None,
-    pruned_counts: float = 1.0,
+    sensitivity: SensitivityMap, average_bits: float, **wishes: Unpack[Wishes]
 ) -> Allocation:
     """Minimise the largest weighted loss rise of any group under an average-bits budget.
 
@@ -124,8 +116,8 @@ def minimax(
     ----------
     sensitivity : predicted damage per group, unit and width.
     average_bits : the budget, over all weights of the map; never exceeded.
-    granularity : "channel" (units of the map; dual and rounding) or "layer" (exact).
-    menu, group_weights, floors, pins, pruned_counts : see :func:`allocation_problem.build_problem`.
+    wishes : see :func:`allocation_problem.build_problem`; whole layers are solved exactly, channels by their dual
+        and rounding.
 
     Raises
     ------
@@ -135,16 +127,7 @@ def minimax(
     Source: METHOD.md section 3. Deviation from the FairQuant paper, whose widths come from a fixed
     split by importance quantiles (:func:`quantile`): here the budget and the worst group decide.
     """
-    problem = build_problem(
-        sensitivity,
-        average_bits,
-        granularity=granularity,
-        menu=menu,
-        group_weights=group_weights,
-        floors=floors,
-        pins=pins,
-        pruned_counts=pruned_counts,
-    )
+    problem = build_problem(sensitivity, average_bits, **wishes)
     return _report("minimax", problem, *_solve(problem, DualSolver(problem)))
 
 
