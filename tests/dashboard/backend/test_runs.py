@@ -10,6 +10,8 @@ import pytest
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobState, ReviewState
 from fairquant_core.errors import FairQuantError
+from fairquant_core.quantization.allocation import minimax
+from fairquant_core.quantization.catalogue import RunConfig
 from tests.dashboard.backend.made_results import (
     finish_prepare,
     finish_sensitivity,
@@ -210,6 +212,25 @@ def test_a_map_without_pruning_says_what_to_do(
     kept = services.plan_preview(ready_case, 4.0, wishes={"menu": [2, 3, 4, 5, 6, 7, 8]})
     assert kept is not None
     assert kept.plan.widths["conv"].min() >= 2
+
+
+def test_the_preview_is_the_plan_that_the_recommended_method_starts_from(
+    ready_case: str, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_sensitivity(services, services.request_sensitivity(ready_case, (4,), 30), tmp_path)
+    maps = services.sensitivity(ready_case)
+    assert maps is not None
+    damage = maps[1].damage.copy()
+    damage[..., 0] = 1.01 * damage[..., 1]
+    cheap = replace(maps[1], damage=damage)
+    monkeypatch.setattr(services._budget, "_load", lambda artefact: (maps[0], cheap))
+    preview = services.plan_preview(ready_case, 2.2)
+    assert preview is not None
+    config = RunConfig(bits=2.2)
+    wishes = {"menu": config.menu, "pruned_counts": config.pruned_counts}
+    found = preview.plan.widths["conv"].tolist()
+    assert found == minimax(cheap, 2.2, **wishes).widths.tolist()
+    assert found != minimax(cheap, 2.2, menu=config.menu).widths.tolist()
 
 
 def test_methods_and_notes(ready_case: str, services: Services) -> None:
