@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fairquant_core.report.words import MINUS, change_number, span
 
 Row = dict[str, Any]
 
@@ -58,18 +64,13 @@ def _change(row: Row, differences: list[Row]) -> str:
     key = (row["method"], row["bits"], "worst")
     for one in differences:
         if (one["method"], one["bits"], one["figure"]) == key and one["low"] is not None:
-            middle, low, high = (_points(one[name]) for name in ("difference", "low", "high"))
-            return f"{middle} ({low} to {high})"
+            ends = span(one["low"], one["high"], "accuracy", signed=True)
+            text = f"{change_number(one['difference'], 'accuracy')} ({ends})"
+            return text.replace(MINUS, "-")
     return ""
 
 
-def _points(share: float) -> str:
-    """Signed points; no sign before what the column rounds to zero."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
-
-
-def _line(cells: Any) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -143,16 +143,7 @@ class Budget:
         bits = config.bits
         if config.size_bytes is not None:
             bits = packed.bits_for(config.size_bytes, config)
-        allocation = minimax(
-            sensitivity,
-            bits,
-            granularity=config.granularity,
-            menu=config.menu,
-            floors=config.floors,
-            pins=config.pins,
-            group_weights=config.group_weights,
-            pruned_counts=config.pruned_counts,
-        )
+        allocation = minimax(sensitivity, bits, **config.plan_wishes)
         plan = allocation.plan(kept_parameters=kept_parameters(case, sensitivity))
         gap = allocation.certificate_gap
         return PlanPreview(

@@ -280,6 +280,12 @@ class RunConfig:
         return tuple(sorted({*self.menu, *self.pins.values()}))
 
     @property
+    def plan_wishes(self) -> dict[str, Any]:
+        """What it asks of a plan besides the budget: the wishes of every allocator."""
+        names = ("granularity", "menu", "floors", "pins", "group_weights", "pruned_counts")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def title(self) -> str:
         """One line for lists, e.g. ``Learned bit-widths (BAQ), 4 bits, seed 0``."""
         if self.method == "full_precision":

@@ -102,12 +102,7 @@ def plan_widths(job: Job) -> tuple[Allocation, dict[str, np.ndarray]]:
     allocation = ALLOCATORS[card.allocate](
         sensitivity,
         budget_bits(config, job.classifier),
-        granularity=config.granularity,
-        menu=config.menu,
-        floors=config.floors,
-        pins=config.pins,
-        group_weights=config.group_weights or None,
-        pruned_counts=config.pruned_counts,
+        **config.plan_wishes,
     )
     per_unit = allocation.widths_by_layer()
     widths = {

@@ -12,6 +12,7 @@ from dashboard.backend.views import JobState, ReviewState
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.allocation import minimax
 from fairquant_core.quantization.catalogue import RunConfig
+from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from tests.dashboard.backend.made_results import (
     finish_prepare,
     finish_sensitivity,
@@ -199,14 +200,20 @@ def test_wishes_reach_the_preview_and_impossible_ones_are_named(
             services.plan_preview(ready_case, 4.0, wishes=wishes)
 
 
+def measured(case_id: str, services: Services, folder: Path) -> tuple[MeasuredMap, SensitivityMap]:
+    """The maps of a case whose layers were measured."""
+    finish_sensitivity(services, services.request_sensitivity(case_id, (4,), 30), folder)
+    maps = services.sensitivity(case_id)
+    assert maps is not None
+    return maps
+
+
 def test_a_map_without_pruning_says_what_to_do(
     ready_case: str, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish_sensitivity(services, services.request_sensitivity(ready_case, (4,), 30), tmp_path)
-    maps = services.sensitivity(ready_case)
-    assert maps is not None
-    old = replace(maps[1], menu=maps[1].menu[1:], damage=maps[1].damage[:, :, 1:])
-    monkeypatch.setattr(services._budget, "_load", lambda artefact: (maps[0], old))
+    made = measured(ready_case, services, tmp_path)
+    old = replace(made[1], menu=made[1].menu[1:], damage=made[1].damage[:, :, 1:])
+    monkeypatch.setattr(services._budget, "_load", lambda artefact: (made[0], old))
     with pytest.raises(FairQuantError, match="measured without pruning"):
         services.plan_preview(ready_case, 2.2)
     kept = services.plan_preview(ready_case, 4.0, wishes={"menu": [2, 3, 4, 5, 6, 7, 8]})
@@ -217,13 +224,11 @@ def test_a_map_without_pruning_says_what_to_do(
 def test_the_preview_is_the_plan_that_the_recommended_method_starts_from(
     ready_case: str, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish_sensitivity(services, services.request_sensitivity(ready_case, (4,), 30), tmp_path)
-    maps = services.sensitivity(ready_case)
-    assert maps is not None
-    damage = maps[1].damage.copy()
+    made = measured(ready_case, services, tmp_path)
+    damage = made[1].damage.copy()
     damage[..., 0] = 1.01 * damage[..., 1]
-    cheap = replace(maps[1], damage=damage)
-    monkeypatch.setattr(services._budget, "_load", lambda artefact: (maps[0], cheap))
+    cheap = replace(made[1], damage=damage)
+    monkeypatch.setattr(services._budget, "_load", lambda artefact: (made[0], cheap))
     preview = services.plan_preview(ready_case, 2.2)
     assert preview is not None
     config = RunConfig(bits=2.2)
