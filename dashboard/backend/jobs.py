@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,9 @@ from dashboard.backend.settings import Settings
 from dashboard.backend.store import Store, changed, digest, now
 from dashboard.backend.views import JobKind, JobState, JobView
 from fairquant_core.errors import FairQuantError
+
+INSERTED = literal_column("jobs.rowid")
+"""Whose turn it is among jobs that were queued within one millisecond."""
 
 ID_LENGTH = 12
 _RESUMABLE = tuple(state.value for state in JobState if state.resumable)
@@ -245,7 +248,7 @@ class Jobs:
             waiting = session.scalars(
                 select(Job.id)
                 .where(Job.state == JobState.QUEUED.value)
-                .order_by(Job.queued, Job.id)
+                .order_by(Job.queued, INSERTED)
                 .limit(5)
             )
             for job_id in list(waiting):

@@ -165,3 +165,13 @@ def test_nothing_finished_means_no_board(ready_case: str, services: Services) ->
     started(services, ready_case)
     assert services.board(ready_case) is None
     assert services.plan_sweep(ready_case, PTQ, (3.0,), (0,), {}).seconds is None
+
+
+def test_runs_of_one_millisecond_are_taken_in_the_order_they_were_asked_for(
+    ready_case: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.backend.jobs.now", lambda: "2026-11-28T12:00:00.000Z")
+    ids = started(services, ready_case)
+    assert ids != sorted(ids)
+    taken = [services._jobs.claim("a test") for _ in ids]
+    assert [job.id if job else None for job in taken] == ids
