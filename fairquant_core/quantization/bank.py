@@ -1,29 +1,34 @@
-"""The small arithmetic of all quantisers in one go, once per training step.
+"""All quantisers of a network in one go, once per training step.
 
 A network has some fifty layers with a few hundred channels each. Computing ranges, neighbouring widths and shares layer
-by layer costs more in calls than in arithmetic, so a step does it for all channels of the network together.
+by layer costs more in calls than in arithmetic, so a step does it for all channels of the network together, and rounds
+all weights as one node of the graph.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fairquant_core.quantization.codes import Grid, grid_of, levels
+from fairquant_core.quantization.layers import original_weight
 from fairquant_core.quantization.plan import PRUNED
-from fairquant_core.quantization.quantizer import FakeQuantizer, Grid, Prepared, grid_of, mix_of
+from fairquant_core.quantization.projection import project
+from fairquant_core.quantization.quantizer import quantizers
+from fairquant_core.quantization.straight_through import Mixture, in_blocks, rounded
 
 
 class QuantizerBank:
-    """All quantisers of one network, perhaps none; each has its own menu, a pinned layer a single width.
+    """All quantisers of one network, perhaps none; each has its own menu, a pinned layer a single width."""
 
-    Parameters
-    ----------
-    quantizers
-        By layer name.
-    """
-
-    def __init__(self, quantizers: dict[str, FakeQuantizer]) -> None:
-        self.owners = list(quantizers.values())
+    def __init__(self, model: nn.Module) -> None:
+        found = quantizers(model)
+        owners = list(found.values())
+        weights = [original_weight(model.get_submodule(name)) for name in found]
+        order, self.blocks = in_blocks(weights)
+        self.owners = [owners[place] for place in order]
+        self.weights = [weights[place] for place in order]
         self.rows = [len(owner.log_clip) for owner in self.owners]
         self.units = [len(owner.bits) for owner in self.owners]
         sizes = [torch.full((len(q.bits),), float(q.weights_per_unit)) for q in self.owners]
@@ -58,30 +63,51 @@ class QuantizerBank:
         parts = [unit.expand(row) for unit, row in zip(units, self.rows, strict=True)]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
 
-    def prepare(self, *, hardness: float) -> Tensor:
-        """Hand every quantiser its ranges and mixture for one forward pass.
+    def prepare(self, hardness: float | None) -> Tensor:
+        """Round the weights of all layers and hand them to their quantisers for one forward pass.
+
+        Parameters
+        ----------
+        hardness
+            Of the mixture while the widths are learned; ``None`` for the whole widths.
 
         Returns
         -------
         The average bits per weight, fractions counted as they are, with its gradient. Shapes: scalar.
         """
+        if not self.owners:
+            return torch.zeros(())
         clip = torch.cat([owner.log_clip for owner in self.owners]).exp()
         bits = torch.cat([owner.bits for owner in self.owners])
-        low, high, share = (part[self.unit_of_row] for part in mix_of(bits, self.menus, hardness))
-        clips, mixes = clip.split(self.rows), share.split(self.rows)
-        coarse, fine = (self._by_layer(grid_of(clip, steps)) for steps in (low, high))
-        for index, owner in enumerate(self.owners):
-            owner.prepared = Prepared(clips[index], coarse[index], fine[index], mixes[index])
+        if hardness is None:
+            nearest = (bits.detach() - self.menus).abs_().argmin(1, keepdim=True)
+            mixture = Mixture(clip, self._grid(clip, levels(self.menus.gather(1, nearest))))
+        else:
+            low, high, share = mix_of(bits, self.menus, hardness)
+            grids = self._grid(clip, low), self._grid(clip, high)
+            mixture = Mixture(clip, *grids, share[self.unit_of_row])
+        found = rounded(self.weights, mixture, self.blocks)
+        for owner, weight in zip(self.owners, found, strict=True):
+            owner.prepared = weight
         return bits.flatten() @ self.shares
 
-    def _by_layer(self, grid: Grid) -> list[Grid]:
-        return [
-            Grid(*parts) for parts in zip(*(part.split(self.rows) for part in grid), strict=True)
-        ]
+    def _grid(self, clip: Tensor, steps: Tensor) -> Grid:
+        """The grid of every output channel. Shapes: ``steps`` (U, 1)."""
+        return grid_of(clip, steps[self.unit_of_row])
 
     def average(self) -> Tensor:
         """Average bits per weight, fractions counted as they are. Shapes: scalar."""
         return torch.cat([owner.bits for owner in self.owners]).flatten() @ self.shares
+
+    @torch.no_grad()
+    def settle(self, budget: float) -> None:
+        """Move the learned widths to whole ones within the budget. Units: bits per weight."""
+        bits = torch.cat([owner.bits for owner in self.owners]).flatten().double().numpy()
+        weights = np.repeat([owner.weights_per_unit for owner in self.owners], self.units)
+        chosen = project(bits, weights.astype(float), budget, self.menus.numpy().astype(int))
+        widths = torch.as_tensor(chosen, dtype=torch.float32).unsqueeze(1).split(self.units)
+        for owner, own in zip(self.owners, widths, strict=True):
+            owner.bits.copy_(own)
 
     @torch.no_grad()
     def keep_in_menu(self) -> None:
@@ -94,3 +120,23 @@ class QuantizerBank:
         """Forget what was prepared, also for layers that the forward pass did not use."""
         for owner in self.owners:
             owner.prepared = None
+
+
+def mix_of(bits: Tensor, menus: Tensor, hardness: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps of the two widths of its menu around each unit's bits, and the share of the upper one.
+
+    The share is steepened by ``hardness`` around one half, so that the mixture settles gradually.
+
+    Shapes: ``bits`` (U, 1), ``menus`` (U, widths), rising, short menus filled up with their last width; all
+    three results (U, 1).
+    """
+    if menus.shape[1] == 1:
+        only = levels(menus)
+        return only, only, torch.zeros_like(bits)
+    index = (bits.detach() >= menus).sum(1, keepdim=True).sub_(1).clamp_(0, menus.shape[1] - 2)
+    low, high = menus.gather(1, index), menus.gather(1, index + 1)
+    # Where a short menu ends both widths are the last one.
+    share = (bits - low) / (high - low).clamp_(min=1)
+    if hardness != 1:
+        share = (share - 0.5) * hardness + 0.5
+    return levels(low), levels(high), share.clamp(0, 1)

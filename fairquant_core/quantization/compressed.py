@@ -21,12 +21,8 @@ from fairquant_core.quantization.layers import (
     quantisable_layers,
 )
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.quantizer import (
-    FakeQuantizer,
-    best_clip,
-    largest_clip,
-    quantizers,
-)
+from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
+from fairquant_core.quantization.ranges import best_clip, largest_clip
 
 LAYER_MISSING = "The bit plan names the layer '{layer}', which the network does not have."
 LAYER_UNPLANNED = "The bit plan says nothing about the layer '{layer}' of the network."

@@ -14,6 +14,7 @@ from fairquant_core.data.batches import normalise
 from fairquant_core.errors import EvaluationError
 from fairquant_core.models.unchanged import StateUnchanged
 from fairquant_core.models.zoo import Classifier
+from fairquant_core.quantization.codes import quantise
 from fairquant_core.quantization.gradient_pass import (
     LOSS_NOT_A_NUMBER,
     Step,
@@ -21,7 +22,7 @@ from fairquant_core.quantization.gradient_pass import (
     check_cancel,
 )
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
-from fairquant_core.quantization.quantizer import best_clip, quantise
+from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 RESAMPLES = 1000

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairquant_core.errors import ClassifierError
-from fairquant_core.quantization.quantizer import levels, step_of
+from fairquant_core.quantization.codes import levels, step_of
 
 DAMPENING = 0.01
 """Added to the diagonal, as a share of its mean: keeps the weights of inputs that were never seen where they are."""

@@ -21,6 +21,7 @@ from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import EvaluationError
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import LEGAL_MENU
+from fairquant_core.quantization.codes import quantise
 from fairquant_core.quantization.gradient_pass import (
     FEWEST_BATCHES,
     GroupSums,
@@ -36,7 +37,7 @@ from fairquant_core.quantization.layers import QuantisableLayer, quantisable_lay
 from fairquant_core.quantization.measured import as_damage, measured_map
 from fairquant_core.quantization.measures import measure_card, trend
 from fairquant_core.quantization.plan import PRUNED
-from fairquant_core.quantization.quantizer import best_clip, quantise
+from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.second_derivatives import hessian_diagonal, twice_differentiable
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.sensitivity_spread import batch_spread

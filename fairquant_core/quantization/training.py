@@ -33,7 +33,6 @@ from fairquant_core.quantization.objective import (
     RateTerm,
     image_losses,
 )
-from fairquant_core.quantization.projection import project
 from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.quantization.validation import validation_figures
 
@@ -215,7 +214,7 @@ class TrainingLoop:
         self.rate = RateTerm(schedule.budget or 0.0)
         self.optimiser = self._optimiser()
         self.best: tuple[float, dict[str, Tensor]] | None = None
-        self.bank = QuantizerBank(self.quantizers)
+        self.bank = QuantizerBank(self.model)
         self.planned = self._whole_bits()
 
     def _optimiser(self) -> torch.optim.Optimizer:
@@ -265,24 +264,25 @@ class TrainingLoop:
         if self.teacher is not None:
             with torch.no_grad():
                 guide = self.teacher(inputs).float()
-        average = self.bank.prepare(hardness=self._hardness()) if self.learning else None
+        average = self.bank.prepare(self._hardness() if self.learning else None)
         losses = image_losses(self.model(inputs).float(), labels, guide)
         loss = losses.mean()
         if self.schedule.fairness_weight:
             loss = loss + self.schedule.fairness_weight * self.fairness(losses, groups)
-        if average is not None:
+        if self.learning:
             loss = loss + self.rate(average)
         if not math.isfinite(float(loss.detach())):
             raise TrainingError(NOT_FINITE.format(epoch=epoch + 1))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self.bank.release()
         if self.learning:
             self.bank.keep_in_menu()
-            self.bank.release()
         self.done += 1
         if self.learning_steps and self.done == self.learning_steps:
-            self.settle()
+            assert self.schedule.budget is not None
+            self.bank.settle(self.schedule.budget)
         return float(losses.mean().detach())
 
     def _set_rates(self) -> None:
@@ -299,22 +299,6 @@ class TrainingLoop:
     def _hardness(self) -> float:
         """Plain interpolation in the first half of the learning phase, ever steeper in the second."""
         return HARDEST ** max(0.0, 2 * self.done / self.learning_steps - 1)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Project the learned widths onto whole ones within the budget and stop learning them."""
-        assert self.schedule.budget is not None
-        owners = list(self.quantizers.values())
-        bits = np.concatenate([q.bits.detach().numpy().ravel() for q in owners]).astype(float)
-        weights = np.concatenate([np.full(q.bits.numel(), q.weights_per_unit) for q in owners])
-        menus = self.bank.menus.numpy().astype(int)
-        chosen = project(bits, weights, self.schedule.budget, menus)
-        start = 0
-        for quantizer in owners:
-            count = quantizer.bits.numel()
-            own = torch.as_tensor(chosen[start : start + count], dtype=torch.float32)
-            quantizer.bits.copy_(own.unsqueeze(1))
-            start += count
 
     def _whole_bits(self) -> Tensor:
         """The whole width of every unit of all layers. Shapes: (U,)."""

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from fairquant_core.errors import ClassifierError
+from fairquant_core.quantization.codes import levels, quantise
 from fairquant_core.quantization.layer_inputs import second_moment
-from fairquant_core.quantization.quantizer import best_clip, levels, quantise
+from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.rounding import (
     DAMPENING,
     FLOOR,

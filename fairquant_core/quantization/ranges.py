@@ -1,0 +1,84 @@
+"""Finding the range of each channel: where its codes end."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fairquant_core.quantization.codes import levels
+from fairquant_core.quantization.plan import PRUNED
+
+SMALLEST_RANGE = 1e-8
+"""Range of a channel whose weights are all zero: any positive number gives codes of zero."""
+
+RANGE_LOW = 0.2
+"""The search starts at this share of :func:`largest_clip`. **Deviation** from METHOD 1 (0.3): for normal weights
+at 2 bits the best step is 1.05 standard deviations, below 0.3 of the largest of 4,608 weights."""
+
+COARSE, FINE = 14, 5
+"""Shares that are tried first, and those around the best of them that are tried then."""
+
+_CHUNK = 1 << 17
+"""Weights times shares per piece, so that what is computed on the way stays in the processor's cache."""
+
+
+@torch.no_grad()
+def largest_clip(weight: Tensor, bits: Tensor) -> Tensor:
+    """The range whose highest code is the largest absolute weight of each channel: nothing is clipped.
+
+    Shapes: as :func:`best_clip`.
+    """
+    largest = weight.abs().amax(1, keepdim=True).clamp_(min=SMALLEST_RANGE)
+    steps = levels(bits)
+    return largest * (steps / (steps - 0.5)).clamp(min=1)
+
+
+@torch.no_grad()
+def best_clip(weight: Tensor, bits: Tensor) -> Tensor:
+    """The range of each channel that minimises ``||w - w_q||^2`` for its width.
+
+    A coarse grid over the share of :func:`largest_clip`, then a finer one around the best.
+
+    Shapes: ``weight`` (C, K), ``bits`` (C, 1) -> (C, 1).
+    """
+    clip = largest_clip(weight, bits)
+    gap = (1 - RANGE_LOW) / (COARSE - 1)
+    around = torch.linspace(-gap, gap, FINE + 2, device=weight.device)[1:-1]
+    for width in bits.unique().tolist():
+        if width == PRUNED:
+            continue
+        coarse = torch.linspace(1, RANGE_LOW, COARSE, device=weight.device)
+        coarse = coarse[coarse >= _lowest_share(width, weight.shape[1])]
+        steps, rows = (2**width - 1) / 2, (bits == width).flatten().nonzero().flatten()
+        for piece in rows.split(max(1, _CHUNK // max(1, weight.shape[1] * len(coarse)))):
+            places = weight[piece] / clip[piece]
+            share = _best_share(places, coarse.expand(len(piece), -1), steps)
+            clip[piece] *= _best_share(places, (share + around).clamp_(max=1), steps)
+    return clip
+
+
+def _lowest_share(bits: float, count: int) -> float:
+    """No smaller share can be the best one of a channel of ``count`` weights.
+
+    Cutting off the largest weight would alone cost more than half a step on every weight, which is the most
+    that rounding costs when nothing is cut off.
+
+    >>> [round(_lowest_share(bits, 256), 2) for bits in (4, 6, 8)]
+    [-0.12, 0.72, 0.93]
+    """
+    top = 2 ** (bits - 1)
+    return (1 - math.sqrt(count) / (2 * top - 2)) * (top - 1) / top
+
+
+def _best_share(places: Tensor, shares: Tensor, steps: float) -> Tensor:
+    """The share of the range with the least squared error, the first of equals.
+
+    Shapes: ``places`` (C, K), weights as shares of the range; ``shares`` (C, S) -> (C, 1).
+    """
+    scale = shares / steps
+    exact = places.unsqueeze(1) * scale.reciprocal().unsqueeze(2)
+    error = exact.round().clamp_(-steps - 0.5, steps - 0.5).sub_(exact)
+    least = torch.linalg.vector_norm(error, dim=2).mul_(scale).argmin(1, keepdim=True)
+    return shares.gather(1, least)
