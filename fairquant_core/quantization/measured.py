@@ -22,7 +22,7 @@ from fairquant_core.quantization.gradient_pass import (
     check_cancel,
 )
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
-from fairquant_core.quantization.ranges import best_clip
+from fairquant_core.quantization.ranges import best_clip_at
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 
 RESAMPLES = 1000
@@ -173,7 +173,7 @@ class _rounded:  # noqa: N801 - reads as a verb in "with _rounded(layer, 4):"
         self.parameter: nn.Parameter = layer.module.weight  # type: ignore[assignment]
         weight = layer.weight().detach()
         bits = torch.full((layer.channels, 1), float(width))
-        codes, scale = quantise(weight, best_clip(weight, bits), bits)
+        codes, scale = quantise(weight, best_clip_at(weight, width), bits)
         self.rounded = (codes * scale).view_as(self.parameter)
 
     def __enter__(self) -> None:

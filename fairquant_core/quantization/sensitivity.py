@@ -37,7 +37,7 @@ from fairquant_core.quantization.layers import QuantisableLayer, quantisable_lay
 from fairquant_core.quantization.measured import as_damage, measured_map
 from fairquant_core.quantization.measures import measure_card, trend
 from fairquant_core.quantization.plan import PRUNED
-from fairquant_core.quantization.ranges import best_clip
+from fairquant_core.quantization.ranges import best_clip_at
 from fairquant_core.quantization.second_derivatives import hessian_diagonal, twice_differentiable
 from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.quantization.sensitivity_spread import batch_spread
@@ -295,7 +295,7 @@ def _curvature(
         labels,
         {group: cut(positions, size) for group, positions in chosen.items()},
         per_weight,
-        [_half_squared_errors(layer, menu) for layer in layers],
+        [half_squared_errors(layer, menu) for layer in layers],
         seed=options.get("seed", 0),
         within=twice_differentiable() if per_weight is hessian_diagonal else None,
         progress=options.get("progress"),
@@ -305,7 +305,7 @@ def _curvature(
 
 
 @torch.no_grad()
-def _half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor:
+def half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor:
     """``1/2 (Q_b(w) - w)^2`` of every weight at every width, kept for the whole pass. Shapes: (C, B, K)."""
     weight = layer.weight().detach()
     errors = torch.empty(layer.channels, len(menu), layer.weights_per_channel)
@@ -314,7 +314,7 @@ def _half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor
             errors[:, column] = 0.5 * weight.square()
             continue
         bits = torch.full((layer.channels, 1), float(width))
-        codes, scale = quantise(weight, best_clip(weight, bits), bits)
+        codes, scale = quantise(weight, best_clip_at(weight, width), bits)
         errors[:, column] = codes.mul_(scale).sub_(weight).square_().mul_(0.5)
     return errors
 
