@@ -38,7 +38,7 @@ def fit_rounding(
     """Round a classifier with attached quantisers, in place, as well as it goes without training.
 
     Three things, all on training images: error-compensating rounding of every layer, correction of the biases, and
-    batch-norm statistics of the rounded network. Deterministic for a seed.
+    batch-norm statistics that follow what rounding moved. Deterministic for a seed.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def fit_rounding(
         count = len(quantizers(student.model))
         message = UNREACHED.format(count=len(unreached), layer=unreached[0])
         say(report, "rounding", count, count, message)
-    fit_norms(student, data, seed=seed, report=report, cancel=cancel)
+    fit_norms(student, data, full=full, seed=seed, report=report, cancel=cancel)
     return unreached
 
 
@@ -87,15 +87,17 @@ def fit_norms(
     student: Classifier,
     data: TrainingData,
     *,
+    full: Classifier | None = None,
     seed: int,
     report: Report | None = None,
     cancel: Stop | None = None,
 ) -> None:
-    """Batch-norm statistics of the rounded network over training images, with progress."""
+    """:func:`~fairquant_core.quantization.norms.reestimate_norms` over the training images, with progress."""
     reestimate_norms(
         student,
         data.images,
         data.positions("train"),
+        full=full,
         seed=seed,
         progress=StageClock(report, "norms", "Batch {step} of {steps}"),
         cancel=cancel,

@@ -97,7 +97,8 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         annotation={
             "text": f"chosen: {chosen.label}",
             "font": {"color": INK, "size": 13},
-            "xanchor": "left",
+            # Left of everything there is room, and to the right stand the labels of the narrowest width.
+            "xanchor": "right" if chosen.megabytes < uniform["megabytes"].min() else "left",
             "yanchor": "top",
         },
     )

@@ -238,6 +238,15 @@ def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
     assert "4 bits everywhere cost 0.12 nats" in budget.tradeoff_alt(CURVE, 4.0)
 
 
+def test_the_chosen_budget_is_named_where_no_other_label_stands() -> None:
+    none = pd.DataFrame(columns=["method", "bits", "megabytes", "loss_rise"])
+    smallest = CURVE.loc[CURVE["kind"] == "uniform", "megabytes"].min()
+    for megabytes, side in ((smallest - 0.01, "right"), (smallest, "left")):
+        figure = budget.tradeoff(CURVE, budget.Chosen("1.5 bits", megabytes, 0.2), none)
+        (note,) = (n for n in figure.layout.annotations if "chosen" in n.text)
+        assert note.xanchor == side
+
+
 @pytest.mark.parametrize("power", [1, 3])
 def test_a_run_that_got_better_than_before_is_still_on_the_axis(power: int) -> None:
     """Also on a logarithmic axis, which the predictions alone decide upon."""
