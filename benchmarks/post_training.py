@@ -35,7 +35,7 @@ from fairquant_core.quantization.methods import Job, plan_widths, run_method, un
 from fairquant_core.quantization.post_training import fit_norms, fit_rounding
 from fairquant_core.quantization.sensitivity import fisher_map, sample_per_group
 from fairquant_core.quantization.training import TrainingData
-from fairquant_core.scoring import training_data
+from fairquant_core.scoring import check_split, training_data
 
 FULL = "full precision"
 FITTED = "full precision, norms re-estimated"
@@ -201,8 +201,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    cohort = read_cohort(options.cohort, labels=options.labels, groups=options.groups)
-    column = options.groups or next(iter(cohort.group_columns))
     rows: list[dict[str, Any]] = []
     print(
         "seed  bits rounding                             accuracy  worst    loss   worst difference changed  seconds"
@@ -210,6 +208,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, path in enumerate(options.classifiers):
             classifier = load_classifier(path)
+            # Split as the classifier's own: another one would call its training images validation.
+            cohort = read_cohort(
+                options.cohort,
+                labels=options.labels,
+                groups=options.groups,
+                seed=classifier.origin.get("split_seed") or 0,
+            )
+            check_split(cohort, classifier)
+            column = options.groups or next(iter(cohort.group_columns))
             data = training_data(
                 cohort,
                 classifier,

@@ -76,20 +76,30 @@ class QuantizerBank:
         The average bits per weight, fractions counted as they are, with its gradient. Shapes: scalar.
         """
         if not self.owners:
-            return torch.zeros(())
+            return self.average()
         clip = torch.cat([owner.log_clip for owner in self.owners]).exp()
-        bits = torch.cat([owner.bits for owner in self.owners])
         if hardness is None:
-            nearest = (bits.detach() - self.menus).abs_().argmin(1, keepdim=True)
-            mixture = Mixture(clip, self._grid(clip, levels(self.menus.gather(1, nearest))))
+            mixture = Mixture(clip, self._grid(clip, levels(self.whole_bits())))
         else:
-            low, high, share = mix_of(bits, self.menus, hardness)
+            low, high, share = mix_of(self._bits(), self.menus, hardness)
             grids = self._grid(clip, low), self._grid(clip, high)
             mixture = Mixture(clip, *grids, share[self.unit_of_row])
         found = rounded(self.weights, mixture, self.blocks)
         for owner, weight in zip(self.owners, found, strict=True):
             owner.prepared = weight
-        return bits.flatten() @ self.shares
+        return self.average()
+
+    def _bits(self) -> Tensor:
+        """The bits of every unit of all layers. Shapes: (U, 1)."""
+        return torch.cat([owner.bits for owner in self.owners]) if self.owners else self.menus
+
+    @torch.no_grad()
+    def whole_bits(self) -> Tensor:
+        """The width of its menu nearest to each unit's bits. Shapes: (U, 1), or (0, 1)."""
+        if not self.owners:
+            return self.menus
+        nearest = (self._bits() - self.menus).abs_().argmin(1, keepdim=True)
+        return self.menus.gather(1, nearest)
 
     def _grid(self, clip: Tensor, steps: Tensor) -> Grid:
         """The grid of every output channel. Shapes: ``steps`` (U, 1)."""
@@ -97,12 +107,12 @@ class QuantizerBank:
 
     def average(self) -> Tensor:
         """Average bits per weight, fractions counted as they are. Shapes: scalar."""
-        return torch.cat([owner.bits for owner in self.owners]).flatten() @ self.shares
+        return self._bits().flatten() @ self.shares
 
     @torch.no_grad()
     def settle(self, budget: float) -> None:
         """Move the learned widths to whole ones within the budget. Units: bits per weight."""
-        bits = torch.cat([owner.bits for owner in self.owners]).flatten().double().numpy()
+        bits = self._bits().flatten().double().numpy()
         weights = np.repeat([owner.weights_per_unit for owner in self.owners], self.units)
         chosen = project(bits, weights.astype(float), budget, self.menus.numpy().astype(int))
         widths = torch.as_tensor(chosen, dtype=torch.float32).unsqueeze(1).split(self.units)

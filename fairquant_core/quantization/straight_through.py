@@ -114,8 +114,10 @@ class _Rounded(torch.autograd.Function):
                 out.addcmul_(codes[1], own[1].scale)
             found += _parted(out, block)
             kept.append((weight, places, codes))
+        # The weights are not read again: saved, they make torch refuse a change before the gradients.
         ctx.save_for_backward(clip, share, *weights)
-        ctx.grids, ctx.terms, ctx.blocks, ctx.kept = grids, terms, blocks, kept
+        ctx.grids, ctx.terms, ctx.kept = grids, terms, kept
+        ctx.blocks, ctx.rows = blocks, rows
         return tuple(found)
 
     @staticmethod
@@ -123,7 +125,7 @@ class _Rounded(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         clip, share, *_ = ctx.saved_tensors
         members = _grouped(gradients, ctx.blocks)
-        shares = [] if share is None else share.split([sum(map(len, block)) for block in members])
+        shares = [] if share is None else share.split(ctx.rows)
         dots: list[list[Tensor]] = [[] for _ in ctx.grids]
         pulls, passed = [], []
         for number, (block, (weight, places, codes)) in enumerate(

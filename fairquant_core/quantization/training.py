@@ -215,7 +215,7 @@ class TrainingLoop:
         self.optimiser = self._optimiser()
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.bank = QuantizerBank(self.model)
-        self.planned = self._whole_bits()
+        self.planned = self.bank.whole_bits()
 
     def _optimiser(self) -> torch.optim.Optimizer:
         clips = [quantizer.log_clip for quantizer in self.quantizers.values()]
@@ -300,11 +300,6 @@ class TrainingLoop:
         """Plain interpolation in the first half of the learning phase, ever steeper in the second."""
         return HARDEST ** max(0.0, 2 * self.done / self.learning_steps - 1)
 
-    def _whole_bits(self) -> Tensor:
-        """The whole width of every unit of all layers. Shapes: (U,)."""
-        widths = [quantizer.whole_bits().flatten() for quantizer in self.quantizers.values()]
-        return torch.cat(widths) if widths else torch.zeros(0)
-
     def bits_now(self) -> float | None:
         """Average bits per weight, fractions counted as they are; None in full precision."""
         return float(self.bank.average().detach()) if self.quantizers else None
@@ -315,7 +310,7 @@ class TrainingLoop:
         ``widths_moved`` is the share of the units whose whole width is no longer the planned one. Widths that
         are still being learned are rounded for it.
         """
-        moved = self._whole_bits() != self.planned
+        moved = self.bank.whole_bits() != self.planned
         figures: dict[str, Any] = {
             "epoch": epoch,
             "epochs": self.schedule.epochs,
