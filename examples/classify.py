@@ -13,7 +13,10 @@ from PIL import Image, ImageOps
 if len(sys.argv) != 3:
     sys.exit(__doc__)
 model, picture = sys.argv[1:]
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+# Without this some processors cut off the fast file's sums.
+options.add_session_config_entry("session.x64quantprecision", "1")
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["fairquant"])
 how = about["preprocessing"]
 size, shorter = how["size"], max(how["size"], round(how["size"] / how["crop_fraction"]))

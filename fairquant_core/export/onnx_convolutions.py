@@ -128,19 +128,18 @@ def write_convolution(
         layer = layer.coarser(np.ceil(np.log2(np.maximum(share, 1.0))).astype(np.int64))
     name, scales = layer.name, layer.scales.astype(np.float32)
     tensors[f"{name}.weight.step"] = scales
-    tensors[f"{name}.weight.zero"] = np.zeros(len(scales), dtype=np.int8)
     codes = decoders.add_codes(name, layer.codes, layer.widths, layer.shape)
     pairs = [(1, codes, f"{name}.weight")]
     if bias is not None:
         steps = (scales * np.float32(own.scale)).astype(np.float32)
         tensors[f"{name}.bias.codes"] = np.rint(bias / steps.astype(np.float64)).astype(np.int32)
         tensors[f"{name}.bias.step"] = steps
-        tensors[f"{name}.bias.zero"] = np.zeros(len(steps), dtype=np.int32)
         pairs.append((2, f"{name}.bias.codes", f"{name}.bias"))
     for place, source, prefix in pairs:
-        inputs = [source, f"{prefix}.step", f"{prefix}.zero"]
         node.input[place] = f"{prefix}.value"
-        new = helper.make_node("DequantizeLinear", inputs, [f"{prefix}.value"], axis=0)
+        new = helper.make_node(
+            "DequantizeLinear", [source, f"{prefix}.step"], [f"{prefix}.value"], axis=0
+        )
         insert_before(graph, node, [new])
 
 

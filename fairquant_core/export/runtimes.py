@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairquant_core.export.onnx_file import describe_onnx
+from fairquant_core.export.onnx_session import NO_SATURATION, open_session
 
 CHECKED, NOT_CHECKED = "on this machine", "no"
 
@@ -36,7 +37,8 @@ ELSEWHERE = {
         ("ONNX Runtime 1.17 or newer, processor with VNNI or ARM dot product", "int8", CODES),
         (
             "ONNX Runtime, processor with AVX2 only",
-            "int8; sums with 8-bit weights can saturate, so predictions can differ",
+            f"int8 if opened with {NO_SATURATION} = 1; otherwise sums with 8-bit weights can saturate, so that "
+            "predictions differ",
             CODES,
         ),
         ("ONNX Runtime Web (wasm)", "int8", CODES),
@@ -101,14 +103,10 @@ class Executed:
 def executed_operators(path: Path) -> Executed:
     """Let the runtime write down the graph that it executes, and count its operators."""
     import onnx
-    import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "executed.onnx"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.optimized_model_filepath = str(written)
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        open_session(path, executed=written)
         graph = onnx.load(written, load_external_data=False).graph
     return Executed(dict(sorted(Counter(node.op_type for node in graph.node).items())))
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import ExportError
+from fairquant_core.export import onnx_session
 from fairquant_core.export.onnx_check import reference_logits
 from fairquant_core.export.onnx_convolutions import drop_bends
 from fairquant_core.export.onnx_exact import exact_model, export_onnx
@@ -67,6 +68,35 @@ def test_products_run_as_whole_numbers(tmp_path: Path) -> None:
     assert executed_operators(path).whole_number == {"products of matrices": products}
     assert OnnxClassifier(path).about["activation_ranges"] == PER_PICTURE
     assert 0 < largest_difference(path, compressed, pictures(4, 64, seed=5)) < 0.05
+
+
+class Wide(nn.Module):
+    """Two convolutions in a row with as many channels, whose large codes meet large activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 64, 3, stride=2), nn.Conv2d(64, 64, 1)
+        self.second, self.head = nn.Conv2d(64, 64, 3), nn.Linear(64, len(CLASSES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.stem, self.first, self.second):
+            x = torch.relu(layer(x))
+        return self.head(x.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("saturates", [True, False], ids=["said to saturate", "as found"])
+def test_large_sums_are_not_cut_off(
+    saturates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor with AVX2 but without VNNI, or where one is said to be there, the logits are the same."""
+    if saturates:
+        monkeypatch.setattr(onnx_session, "sums_saturate", lambda: True)
+    torch.manual_seed(0)
+    classifier = Classifier(Wide().eval(), "wide", CLASSES, Preprocessing(32))
+    compressed, path = compress_randomly(classifier, menu=(8,)), tmp_path / "fast.onnx"
+    export_int8(compressed, path, pictures(16, 32))
+    assert executed_operators(path).whole_number == {"convolutions": 3}
+    assert largest_difference(path, compressed, pictures(16, 32)) < 0.003
 
 
 def test_the_reference_evaluator_gives_nearly_the_same_logits(tiny: Path) -> None:

@@ -28,7 +28,7 @@ GRAD_CAM = SaliencyChoice("grad_cam")
 
 @pytest.fixture
 def run_id(ready_case: str, services: Services, tmp_path: Path) -> str:
-    return finished(ready_case, services, tmp_path, bits=2.0, candidate=0.5)
+    return finished(ready_case, services, tmp_path, bits=2.0, candidate=0.2)
 
 
 def finished(
@@ -80,7 +80,8 @@ def test_more_flips_are_added_to_what_was_drawn(
     before = counts(services, run_id, few)
     assert {name: there for name, (there, _) in before.items()} == flips
     there, asked = before[group]
-    assert 2 <= asked < there
+    assert 2 <= asked <= 4, "the first two flips, and sampled pictures where they are others"
+    assert there > asked + 1
 
     second = services.request_more_flips(run_id, few, group, 1)
     assert services.saliency(run_id, few) is not None, "the maps of before stay while it is drawn"
@@ -134,7 +135,7 @@ def test_flips_of_unknown_skin_tone_are_drawn_and_count_in_no_group(
     write_classifier(tmp_path / "model.safetensors")
     case_id = make_case(services, tmp_path)
     finish_prepare(services, case_id, tmp_path)
-    run_id = finished(case_id, services, tmp_path, bits=2.0, candidate=0.5)
+    run_id = finished(case_id, services, tmp_path, bits=2.0, candidate=0.2)
     few = SaliencyChoice("grad_cam", per_group=2)
     job_id = services.request_saliency(run_id, few)
     finish_saliency(services, job_id, tmp_path)
