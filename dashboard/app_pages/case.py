@@ -43,12 +43,14 @@ part = choices.segmented(
     format_func=lambda split: {"audit": "audit (locked)"}.get(split, split),
     help="The audit photographs alone decide the verdict.",
 )
-cells = charts.cells(counts[counts["split"] == part], case.groups, case.must_not_miss, minimum)
+inside = counts[counts["split"] == part]
+cells = charts.cells(inside, case.groups, case.must_not_miss, minimum)
 with figure_slot:
     tables.chart(
         charts.cell_bars(cells, case.groups, minimum), "case_cells", charts.cell_alt(cells, minimum)
     )
-    st.caption(charts.small_cells_sentence(cells, minimum))
+    small, unknown = charts.small_cells_sentence(cells, minimum), charts.unknown_sentence(inside)
+    st.caption(f"{small} {unknown}")
 tables.twin(cells, "Images per class and group", "case_cells")
 
 cohort_sections.baseline(case)

@@ -16,7 +16,7 @@ from dashboard.backend.runs import case_identity
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.catalogue import MENU, RECOMMENDED, RunConfig
+from fairquant_core.quantization.catalogue import MENU, PRUNING_BELOW, RECOMMENDED, RunConfig
 from fairquant_core.quantization.file_size import PackedFile
 from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MEASURED_FILE = "measured.parquet"
 CURVE_FILE = "curve.parquet"
+LOWEST, LOWEST_WITH_PRUNING, HIGHEST = float(min(MENU)), 1.5, float(max(MENU))
+"""Budgets that are offered. Units: average bits per weight."""
+
 CURVE_STEP = 0.25
 """Distance of the points of the curve. Units: average bits per weight."""
 
@@ -193,7 +196,7 @@ def kept_parameters(case: Case, sensitivity: SensitivityMap) -> int:
 
 
 def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
-    """The best plan of every size, and every uniform width, in one long table.
+    """The plan of every size as a run would make it, and every uniform width, in one long table.
 
     Sizes are the ideal ones; :meth:`Budget.curve` adds what the file says about itself.
     """
@@ -202,12 +205,18 @@ def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
 
     from fairquant_core.quantization.allocation import curve, uniform_widths
 
-    widths = [width for width in sensitivity.menu if width != PRUNED]
-    low, high = min(widths), max(widths)
-    points = np.arange(low, high + CURVE_STEP / 2, CURVE_STEP)
-    planned = curve(sensitivity, points.tolist(), menu=widths).assign(kind="minimax")
-    uniform = uniform_widths(sensitivity).assign(kind="uniform")
-    wide = pd.concat([planned, uniform], ignore_index=True)
+    low = min(width for width in sensitivity.menu if width != PRUNED)
+    first = LOWEST_WITH_PRUNING if PRUNED in sensitivity.menu else low
+    points = np.arange(first, max(sensitivity.menu) + CURVE_STEP / 2, CURVE_STEP)
+    kinds = [uniform_widths(sensitivity).assign(kind="uniform")]
+    for part in (points[points < PRUNING_BELOW], points[points >= PRUNING_BELOW]):
+        if part.size:
+            wishes = RunConfig(method=PLANNER, bits=float(part[0])).plan_wishes
+            wishes["menu"] = [width for width in wishes["menu"] if width in sensitivity.menu]
+            kinds.append(curve(sensitivity, part.tolist(), **wishes).assign(kind="minimax"))
+    wide = pd.concat(kinds, ignore_index=True)
+    # A plan weighs pruned channels more heavily than the prediction does that is shown.
+    wide["worst"] = wide[list(sensitivity.groups)].max(axis=1)
     codes = wide["achieved_bits"] * int(sensitivity.weights.sum()) / 8
     # Scale and width of every channel and the numbers kept in float32 are in every file.
     empty = _uniform_plan(sensitivity, low, kept)

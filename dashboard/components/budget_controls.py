@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dashboard.backend.budget import HIGHEST, LOWEST, LOWEST_WITH_PRUNING
 from dashboard.backend.views import CaseView
 from dashboard.components import choices, data, tables
 from dashboard.components.glossary import tip
@@ -23,7 +24,6 @@ from fairquant_core.quantization.catalogue import (
 from fairquant_core.quantization.plan import PRUNED
 
 STEP, DEFAULT = 0.1, 4.0
-LOWEST, LOWEST_WITH_PRUNING, HIGHEST = float(min(MENU)), 1.5, float(max(MENU))
 UNITS = {"bits": "average bits", "size": "size of the file"}
 GRANULARITY_TITLES = {"channel": "every channel its own bits", "layer": "every layer its own bits"}
 KINDS = {"pins": "exactly", "floors": "at least"}

@@ -53,7 +53,7 @@ def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
     bits, measure = chosen(measured, predicted)
     st.session_state["sensitivity_bits"] = bits
     st.session_state["sensitivity_measure"] = measure
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         choices.segmented(
             "Squeeze each layer to … bits",
             widths(measured, predicted, measure),
@@ -69,7 +69,8 @@ def controls(measured: MeasuredMap, predicted: SensitivityMap) -> None:
             key="sensitivity_measure",
             help=tip("sensitivity"),
         )
-        if len(predicted.layers) > SHORTLIST:
+    if len(predicted.layers) > SHORTLIST:
+        with st.container(horizontal=True, gap="medium"):
             choices.segmented(
                 "Layers", [MOST, ALL], default=MOST, required=True, key="sensitivity_shown"
             )

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.components.charts.palette import OUTLINE, error_arms, framed, group_styles
 from dashboard.components.words import counted, group_words, joined, percent
+from fairquant_core.data.skin_tone import UNKNOWN
 
 OTHERS = "all other classes"
 ALL = "all classes"
@@ -103,6 +104,20 @@ def small_cells_sentence(frame: pd.DataFrame, minimum: int) -> str:
     ]
     more = f" and {len(small) - 4} more" if len(small) > 4 else ""
     return f"Too few images to judge (fewer than {minimum}): {joined(names)}{more}."
+
+
+def unknown_sentence(counts: pd.DataFrame) -> str:
+    """Say how many images are in no bar because nobody knows their group; empty where there is none.
+
+    Parameters
+    ----------
+    counts : as for :func:`cells`.
+    """
+    unknown = int(counts.loc[counts["group"] == UNKNOWN, "n"].sum())
+    if not unknown:
+        return ""
+    are = "is" if unknown == 1 else "are"
+    return f"{counted(unknown, 'more photograph')} {are} of unknown skin tone and in no group."
 
 
 def accuracy_dots(table: pd.DataFrame, groups: Sequence[str]) -> go.Figure:

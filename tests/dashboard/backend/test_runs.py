@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.backend.budget import LOWEST_WITH_PRUNING
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobState, ReviewState
 from fairquant_core.errors import FairQuantError
@@ -145,6 +146,11 @@ def test_curve_and_preview_follow_from_the_map(
     worst = curve[(curve["group"] == "worst") & (curve["kind"] == "minimax")].sort_values("bits")
     assert worst["predicted_loss_rise"].is_monotonic_decreasing
     assert worst["megabytes"].is_monotonic_increasing
+    for bits, predicted in zip(worst["bits"], worst["predicted_loss_rise"], strict=True):
+        run = services.plan_preview(ready_case, bits)
+        assert run is not None
+        assert max(run.predicted.values()) == pytest.approx(predicted), "a run starts on the curve"
+    assert worst["bits"].min() == LOWEST_WITH_PRUNING
     again = services.budget_curve(ready_case)
     assert again is not None
     assert again.equals(curve)

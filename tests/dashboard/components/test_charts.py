@@ -69,6 +69,19 @@ def test_small_cells_are_marked_in_word_and_pattern() -> None:
     assert "melanoma in types V-VI (3)" in cohort.small_cells_sentence(cells, 20)
 
 
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        ([], ""),
+        ([1], "1 more photograph is of unknown skin tone and in no group."),
+        ([20, 8], "28 more photographs are of unknown skin tone and in no group."),
+    ],
+)
+def test_images_of_unknown_skin_tone_are_named(images: list[int], sentence: str) -> None:
+    unknown = pd.DataFrame([{"group": "unknown", "label": "naevus", "n": n} for n in images])
+    assert cohort.unknown_sentence(pd.concat([COUNTS, unknown])) == sentence
+
+
 def test_absent_class_is_a_cell_with_zero_images() -> None:
     cells = cohort.cells(COUNTS, ["FST I-II"], ["keratosis"], 20)
 
