@@ -41,9 +41,9 @@ from fairquant_core.models.checkpoint import save_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.progress import Progress
-from fairquant_core.quantization.fitting import FitConfig, fit
-from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import fingerprints
+from fairquant_core.training.fitting import FitConfig, fit
+from fairquant_core.training.loop import TrainingData
 
 GROUP_COLUMN = "fitzpatrick"
 MODEL_NAME = "full precision"

@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import DEMO, script_parser, write_figures
-from fairquant_core.quantization.allocation import ALLOCATORS, curve, minimax
+from fairquant_core.allocation.allocators import ALLOCATORS, curve, minimax
 from fairquant_core.quantization.catalogue import LEGAL_MENU, MENU
-from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.sensitivity.maps import SensitivityMap
 
 MODELS = ("mobilenetv2_100", "resnet18", "deit_tiny_patch16_224")
 BUDGETS = (2.5, 4.0, 6.0)
@@ -109,8 +109,8 @@ def real_map(
     from fairquant_core.data.adapters import read_cohort
     from fairquant_core.data.skin_tone import default_scheme
     from fairquant_core.models.zoo import create
-    from fairquant_core.quantization.fitting import FitConfig, fit
-    from fairquant_core.quantization.sensitivity_cache import Subject, predicted
+    from fairquant_core.sensitivity.cache import Subject, predicted
+    from fairquant_core.training.fitting import FitConfig, fit
 
     cohort = read_cohort(cohort_folder)
     column = next(iter(cohort.group_columns))

@@ -26,16 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import DEMO, script_parser, write_figures
 from fairquant_core.data.adapters import read_cohort
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.models.checkpoint import load_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach, compress
-from fairquant_core.quantization.methods import Job, plan_widths, run_method, uniform_widths
-from fairquant_core.quantization.post_training import fit_norms, fit_rounding
-from fairquant_core.quantization.sensitivity import fisher_map, sample_per_group
-from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import check_split, training_data
+from fairquant_core.sensitivity.registry import fisher_map, sample_per_group
+from fairquant_core.training.methods import Job, plan_widths, run_method, uniform_widths
+from fairquant_core.training.post_training import fit_norms, fit_rounding
 
 FULL = "full precision"
 FITTED = "full precision, norms re-estimated"

@@ -30,7 +30,7 @@ from fairquant_core.data.batches import normalise
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.catalogue import LEGAL_MENU
 from fairquant_core.quantization.layers import quantisable_layers
-from fairquant_core.quantization.sensitivity import half_squared_errors, sensitivity_map
+from fairquant_core.sensitivity.registry import half_squared_errors, sensitivity_map
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 MEASURES = ("fisher", "grape", "gradient", "hessian")

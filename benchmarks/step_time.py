@@ -22,10 +22,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import script_parser, write_figures
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.models.zoo import create
 from fairquant_core.quantization.compressed import attach
-from fairquant_core.quantization.methods import uniform_widths
-from fairquant_core.quantization.training import Schedule, TrainingData, TrainingLoop
+from fairquant_core.training.loop import Schedule, TrainingLoop
+from fairquant_core.training.methods import uniform_widths
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 LEARNING = {"budget": 4.0, "bit_learning_rate": 0.03, "fairness": "worst", "fairness_weight": 0.5}

@@ -18,7 +18,7 @@ from fairquant_core.quantization.catalogue import (
     RECOMMENDED,
     RunConfig,
 )
-from fairquant_core.quantization.measures import MEASURES
+from fairquant_core.sensitivity.measures import MEASURES
 
 Handler = Callable[[argparse.Namespace], int]
 SPLITS = ("train", "validation", "audit")

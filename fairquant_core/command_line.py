@@ -43,7 +43,7 @@ def fit(options: argparse.Namespace) -> int:
     from fairquant_core import scoring
     from fairquant_core.models.checkpoint import save_classifier
     from fairquant_core.models.zoo import create
-    from fairquant_core.quantization.fitting import FitConfig, fit
+    from fairquant_core.training.fitting import FitConfig, fit
 
     cohort = _cohort(options)
     classifier = create(

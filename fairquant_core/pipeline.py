@@ -12,24 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fairquant_core.allocation.allocators import Allocation
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.data.cohort import Cohort
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.export.checkpoint import load_packed, save_packed
 from fairquant_core.files import file_hash, write_json
 from fairquant_core.models.checkpoint import load_classifier, save_classifier
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
-from fairquant_core.quantization import sensitivity_cache
-from fairquant_core.quantization.allocation import Allocation
 from fairquant_core.quantization.budget import resolved
 from fairquant_core.quantization.catalogue import MENU, RunConfig
 from fairquant_core.quantization.compressed import compress_with
-from fairquant_core.quantization.measures import measure_card
-from fairquant_core.quantization.methods import Job, Outcome, run_method, uniform_widths
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
-from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import (
     CANDIDATE,
     FULL_PRECISION,
@@ -39,6 +35,10 @@ from fairquant_core.scoring import (
     score,
     training_data,
 )
+from fairquant_core.sensitivity import cache as sensitivity_cache
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.measures import measure_card
+from fairquant_core.training.methods import Job, Outcome, run_method, uniform_widths
 
 PLAN_FILE = "plan.json"
 SENSITIVITY_FILE = "sensitivity.npz"
@@ -109,7 +109,7 @@ def sensitivity(
     Parameters
     ----------
     measure
-        A key of :data:`fairquant_core.quantization.measures.MEASURES`, for the map that plans are made from.
+        A key of :data:`fairquant_core.sensitivity.measures.MEASURES`, for the map that plans are made from.
     bits
         Widths that are measured.
     """

@@ -11,13 +11,13 @@ import numpy as np
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort
 from fairquant_core.data.images import decoded_images
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import Cancelled, EvaluationError
 from fairquant_core.export import checkpoint as packed_format  # noqa: F401 (registers the packed format)
 from fairquant_core.models.checkpoint import load_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop, say
-from fairquant_core.quantization.training import TrainingData
 
 FULL_PRECISION = "full precision"
 CANDIDATE = "candidate"

@@ -19,7 +19,7 @@ from fairquant_core.errors import BudgetError
 from fairquant_core.quantization.catalogue import MENU, PRUNING_BELOW, RECOMMENDED, RunConfig
 from fairquant_core.quantization.file_size import PackedFile
 from fairquant_core.quantization.plan import PRUNED, BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,7 @@ class Budget:
 
     def _solve(self, case: Case, sensitivity: SensitivityMap, config: RunConfig) -> PlanPreview:
         # The solvers take a while to import and are not needed to draw the first page.
-        from fairquant_core.quantization.allocation import minimax
+        from fairquant_core.allocation.allocators import minimax
 
         if PRUNED in config.widths and PRUNED not in sensitivity.menu:
             raise BudgetError(NO_PRUNING)
@@ -203,7 +203,7 @@ def solve_curve(sensitivity: SensitivityMap, kept: int) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from fairquant_core.quantization.allocation import curve, uniform_widths
+    from fairquant_core.allocation.allocators import curve, uniform_widths
 
     low = min(width for width in sensitivity.menu if width != PRUNED)
     first = LOWEST_WITH_PRUNING if PRUNED in sensitivity.menu else low

@@ -209,7 +209,7 @@ def _told(path: Path) -> tuple[Any, ...]:
 
 def _sensitivity_json(path: Path) -> bytes:
     """The map by layer, for programs that do not read .npz."""
-    from fairquant_core.quantization.sensitivity_map import SensitivityMap
+    from fairquant_core.sensitivity.maps import SensitivityMap
 
     found = SensitivityMap.load(path)
     rows = json.loads(found.frame().to_json(orient="records"))

@@ -36,6 +36,7 @@ from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.data.cohort import Cohort, load_cohort
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import EvaluationError, ExportError
 from fairquant_core.export.checkpoint import load_packed
 from fairquant_core.export.onnx_check import ExportCheck, check_export
@@ -48,7 +49,6 @@ from fairquant_core.progress import Progress, Report
 from fairquant_core.quantization.activations import equally_many
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import Compressed
-from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import CANDIDATE, FULL_PRECISION, training_data
 
 Result = TypeVar("Result")

@@ -47,6 +47,7 @@ from fairquant_core import pipeline, scoring
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.data.cohort import Cohort, load_cohort
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import ClassifierError
 from fairquant_core.explain.maps import ComparedMaps, join_maps
 from fairquant_core.explain.side_by_side import compare_maps
@@ -56,9 +57,8 @@ from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import RunConfig
-from fairquant_core.quantization.fitting import FitConfig, fit
-from fairquant_core.quantization.training import TrainingData
 from fairquant_core.scoring import CANDIDATE, load_any, training_data
+from fairquant_core.training.fitting import FitConfig, fit
 
 MAP_SEED = RunConfig().seed
 MAP_IMAGES = RunConfig().images_per_group

@@ -26,10 +26,10 @@ from fairquant_core.export.environment import environment_lock
 from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import METHODS
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from fairquant_core.report.facts import Facts, SaliencyFacts
 from fairquant_core.report.names import FILES
 from fairquant_core.report.write import write_report
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 THUMBNAIL_SIDE = 440
 """Longest side of the pictures that are read; those in the report are half as large."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fairquant_core.audit.metrics import AccuracyTable
     from fairquant_core.audit.predictions import Predictions
-    from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+    from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 
 def open_services(settings: Settings | None = None) -> Services:

@@ -27,7 +27,7 @@ from dashboard.backend.views import (
 from dashboard.components import state
 from dashboard.components.measures import loss_rise
 from fairquant_core.audit.metrics import AccuracyTable
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 THUMBNAIL_SIDE = 224
 JPEG_QUALITY = 88

@@ -16,8 +16,8 @@ from dashboard.components.words import escaped, joined
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import MENU
-from fairquant_core.quantization.reducers import REDUCERS
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.reducers import REDUCERS
 
 SHORTLIST = 16
 """Layers shown at first: they fit on one screen with readable numbers."""

@@ -1,1 +1,1 @@
-"""The quantiser, sensitivity per group, allocation of bits, and training."""
+"""The quantiser: rounding to any width, what is rounded, and the plan of the widths."""

@@ -33,11 +33,11 @@ class MethodCard:
     prunes
         Whether budgets under :data:`PRUNING_BELOW` may leave channels out (0 bits) unless the run says otherwise.
     measure
-        The sensitivity it plans from (see :mod:`fairquant_core.quantization.measures`); empty without a plan.
+        The sensitivity it plans from (see :mod:`fairquant_core.sensitivity.measures`); empty without a plan.
     reduce
         How the groups are joined into one before planning; empty where the allocation sees every group.
     allocate
-        A key of :data:`fairquant_core.quantization.allocation.ALLOCATORS`.
+        A key of :data:`fairquant_core.allocation.allocators.ALLOCATORS`.
     rounding
         ``"absmax"`` ranges, ``"mse"`` ranges, or ``"compensated"``: MSE ranges, then each rounding error is made
         up for by the weights that are rounded after it. Training starts from there.

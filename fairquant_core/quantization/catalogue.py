@@ -1,6 +1,6 @@
 """What can be run: the methods by name and the configuration of one run. Needs no torch.
 
-The web process draws its menus from here; :mod:`fairquant_core.quantization.methods` holds the code that each
+The web process draws its menus from here; :mod:`fairquant_core.training.methods` holds the code that each
 name stands for.
 """
 

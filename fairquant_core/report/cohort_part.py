@@ -10,8 +10,8 @@ import pandas as pd
 
 from fairquant_core.export.leaving_size import leaving_size
 from fairquant_core.quantization.plan import LEGAL_WIDTHS, BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
 from fairquant_core.report.facts import Facts
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 SPLITS = ("train", "validation", "audit")
 UNIT_PREDICTED = "rise of the loss, predicted from the curvature (nats)"

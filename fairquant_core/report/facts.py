@@ -11,7 +11,7 @@ import pandas as pd
 
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 if TYPE_CHECKING:
     from PIL.Image import Image

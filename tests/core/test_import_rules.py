@@ -23,18 +23,21 @@ FLOORS = {
     "models": 2,
     "quantization": 3,
     "audit": 3,
-    "explain": 4,
-    "export": 5,
-    "report": 6,
-    "scoring": 6,
-    "pipeline": 7,
-    "sweep": 8,
-    "command_sweep": 9,
-    "command_verify": 9,
-    "command_arguments": 10,
-    "command_line": 11,
-    "__main__": 12,
-    "__init__": 13,
+    "sensitivity": 4,
+    "allocation": 5,
+    "training": 6,
+    "explain": 7,
+    "export": 8,
+    "report": 9,
+    "scoring": 9,
+    "pipeline": 10,
+    "sweep": 11,
+    "command_sweep": 12,
+    "command_verify": 12,
+    "command_arguments": 13,
+    "command_line": 14,
+    "__main__": 15,
+    "__init__": 16,
 }
 
 NEEDS_TORCH = {
@@ -65,31 +68,25 @@ NEEDS_TORCH = {
         f"fairquant_core/quantization/{name}.py"
         for name in (
             "activations",
-            "averaging",
             "bank",
             "budget",
             "codes",
-            "compensation",
             "compressed",
-            "fitting",
-            "layer_inputs",
             "layers",
-            "methods",
-            "norms",
-            "objective",
-            "post_training",
             "quantizer",
             "ranges",
             "rounding",
-            "gradient_pass",
-            "measured",
-            "second_derivatives",
-            "sensitivity",
-            "sensitivity_cache",
             "straight_through",
-            "training",
-            "validation",
         )
+    ),
+    *(
+        f"fairquant_core/sensitivity/{name}.py"
+        for name in ("cache", "gradient_pass", "measured", "registry", "second_derivatives")
+    ),
+    *(
+        str(path.relative_to(ROOT))
+        for path in CORE.glob("training/*.py")
+        if path.stem != "__init__"
     ),
     *(str(path.relative_to(ROOT)) for path in CORE.glob("models/*.py") if path.stem != "__init__"),
     "dashboard/backend/job.py",

@@ -13,7 +13,7 @@ from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.cohort import Cohort
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.catalogue import LEGAL_MENU, METHODS, RunConfig
-from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.sensitivity.maps import SensitivityMap
 
 
 class Seen(Exception):

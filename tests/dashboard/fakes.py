@@ -36,7 +36,7 @@ from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import METHODS, RunConfig
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 from tests.dashboard.fakes_saliency import FakeSaliency
 from tests.dashboard.made_data import (
     CLASSES,

@@ -29,7 +29,7 @@ from fairquant_core.audit.metrics import group_accuracy
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 GROUPS = ("FST I-II", "FST III-IV", "FST V-VI")
 CLASSES = ("benign naevus", "dermatofibroma", "keratosis", "melanoma", "vascular lesion")

@@ -19,7 +19,7 @@ from dashboard.components.charts.palette import (
     group_styles,
 )
 from dashboard.components.words import nats, points
-from fairquant_core.quantization.reducers import reduce_groups
+from fairquant_core.sensitivity.reducers import reduce_groups
 
 MEASURES = {
     "accuracy": "Points of accuracy lost",

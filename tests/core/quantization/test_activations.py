@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fairquant_core.data.batches import normalise
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import ClassifierError, TrainingError
 from fairquant_core.explain.saliency import attribute
 from fairquant_core.export.checkpoint import load_packed, save_packed
@@ -25,10 +26,10 @@ from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization import activations
 from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.compressed import attach, compress, compress_with
-from fairquant_core.quantization.fitting import FitConfig, fit
 from fairquant_core.quantization.layers import kept_parameters
-from fairquant_core.quantization.methods import uniform_widths
-from fairquant_core.quantization.training import Schedule, TrainingData, train
+from fairquant_core.training.fitting import FitConfig, fit
+from fairquant_core.training.loop import Schedule, train
+from fairquant_core.training.methods import uniform_widths
 
 
 def rounding(lowest: float, highest: float) -> tuple[nn.Module, InputRange]:

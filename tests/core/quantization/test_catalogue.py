@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from fairquant_core.allocation.allocators import ALLOCATORS
 from fairquant_core.errors import BudgetError, FairQuantError, TrainingError
-from fairquant_core.quantization.allocation import ALLOCATORS
 from fairquant_core.quantization.bounds import allowed_widths, lifted_layers, width_bounds
 from fairquant_core.quantization.cards import PRUNED_COUNTS
 from fairquant_core.quantization.catalogue import (

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import BudgetError, ClassifierError
 from fairquant_core.export.checkpoint import load_packed, save_packed
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization import compressed
 from fairquant_core.quantization.compressed import attach, compress
-from fairquant_core.quantization.methods import uniform_widths
-from fairquant_core.quantization.training import Schedule, TrainingData, train
+from fairquant_core.training.loop import Schedule, train
+from fairquant_core.training.methods import uniform_widths
 
 LEARNING = Schedule(2, 16, 2e-3, seed=0, budget=3.0, bit_learning_rate=0.3)
 

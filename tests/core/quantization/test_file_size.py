@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from fairquant_core.allocation.allocators import minimax
 from fairquant_core.errors import BudgetError
 from fairquant_core.export.checkpoint import save_packed
 from fairquant_core.models.checkpoint import read_description, save_classifier
 from fairquant_core.models.zoo import Classifier, create
-from fairquant_core.quantization.allocation import minimax
 from fairquant_core.quantization.budget import budget_bits, packed_file, resolved
 from fairquant_core.quantization.catalogue import MENU, RunConfig
 from fairquant_core.quantization.compressed import Compressed, attach, compress
 from fairquant_core.quantization.file_size import PROVENANCE_BYTES, PackedFile
 from fairquant_core.quantization.layers import quantisable_layers
 from fairquant_core.quantization.plan import LEGAL_WIDTHS
-from fairquant_core.quantization.sensitivity_map import SensitivityMap
+from fairquant_core.sensitivity.maps import SensitivityMap
 
 EXTRA = {
     "labels": None, "groups": "fitzpatrick_scale", "scheme": "fst3", "split_seed": 0,

@@ -9,10 +9,10 @@ from torch.nn.utils import parametrize
 from fairquant_core.quantization.bank import QuantizerBank
 from fairquant_core.quantization.codes import grid_of, levels, quantise
 from fairquant_core.quantization.compressed import attach, compress
-from fairquant_core.quantization.methods import uniform_widths
 from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
 from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.straight_through import Mixture, in_blocks, rounded
+from fairquant_core.training.methods import uniform_widths
 
 
 def column(bits: float, rows: int) -> torch.Tensor:

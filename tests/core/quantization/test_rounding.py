@@ -9,7 +9,6 @@ from torch import nn
 
 from fairquant_core.errors import ClassifierError
 from fairquant_core.quantization.codes import levels, quantise
-from fairquant_core.quantization.layer_inputs import second_moment
 from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.rounding import (
     DAMPENING,
@@ -19,6 +18,7 @@ from fairquant_core.quantization.rounding import (
     compensated_codes,
     output_error,
 )
+from fairquant_core.training.layer_inputs import second_moment
 
 
 def reference(

@@ -18,9 +18,9 @@ from fairquant_core.audit.predictions import Predictions
 from fairquant_core.audit.summary import audit_summary
 from fairquant_core.explain.drift import group_drift
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import SensitivityMap
 from fairquant_core.report.facts import Facts, SaliencyFacts
 from fairquant_core.report.write import write_report
+from fairquant_core.sensitivity.maps import SensitivityMap
 
 CLASSES = ("melanoma", "naevus", "psoriasis")
 LAYERS = ("stem", "block", "head")

@@ -11,11 +11,11 @@ import pytest
 from fairquant_core.audit.comparison import flips
 from fairquant_core.audit.criteria import Limits
 from fairquant_core.explain.lesion import group_shares
-from fairquant_core.quantization.sensitivity_map import MeasuredMap
 from fairquant_core.report.content import content
 from fairquant_core.report.facts import Facts
 from fairquant_core.report.render import report_html
 from fairquant_core.report.results import main_measures, other_measures
+from fairquant_core.sensitivity.maps import MeasuredMap
 from tests.core.report.conftest import MakeFacts, made_audit, made_predictions
 
 

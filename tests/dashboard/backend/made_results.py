@@ -35,7 +35,7 @@ from fairquant_core.explain.drift import image_drift
 from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
 from fairquant_core.explain.maps import ComparedMaps
 from fairquant_core.quantization.plan import BitPlan
-from fairquant_core.quantization.sensitivity_map import (
+from fairquant_core.sensitivity.maps import (
     MEASURED_COLUMNS,
     MeasuredMap,
     SensitivityMap,

@@ -10,10 +10,10 @@ import pytest
 from dashboard.backend.budget import LOWEST_WITH_PRUNING
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobState, ReviewState
+from fairquant_core.allocation.allocators import minimax
 from fairquant_core.errors import FairQuantError
-from fairquant_core.quantization.allocation import minimax
 from fairquant_core.quantization.catalogue import RunConfig
-from fairquant_core.quantization.sensitivity_map import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 from tests.dashboard.backend.made_results import (
     finish_prepare,
     finish_sensitivity,

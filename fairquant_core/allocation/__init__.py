@@ -1,0 +1,1 @@
+"""Which channel gets how many bits, so that the worst-served group loses least."""

@@ -1,0 +1,1 @@
+"""What rounding each channel costs each group."""

@@ -1,0 +1,1 @@
+"""Training with rounded weights and learned widths, fitting without training, and the methods made of both."""
