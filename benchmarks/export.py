@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import script_parser, write_figures
 from fairquant_core.errors import ExportError
-from fairquant_core.export.latency import LIMIT as LATENCY_LIMIT
-from fairquant_core.export.onnx_check import ExportCheck, check_export
-from fairquant_core.export.onnx_exact import EXACT, export_onnx
-from fairquant_core.export.onnx_int8 import export_int8
-from fairquant_core.export.onnx_network import catch_network
+from fairquant_core.export.onnx.check import ExportCheck, check_export
+from fairquant_core.export.onnx.exact import EXACT, export_onnx
+from fairquant_core.export.onnx.int8 import export_int8
+from fairquant_core.export.onnx.latency import LIMIT as LATENCY_LIMIT
+from fairquant_core.export.onnx.network import catch_network
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.compressed import Compressed, compress_with
 from fairquant_core.quantization.layers import quantisable_layers

@@ -48,7 +48,7 @@ class MixedDemo:
 @pytest.fixture(scope="session")
 def mixed_demo(tmp_path_factory: pytest.TempPathFactory) -> MixedDemo:
     """Exported once for all tests; that takes seconds."""
-    from fairquant_core.export.onnx_exact import export_onnx
+    from fairquant_core.export.onnx.exact import export_onnx
     from fairquant_core.models.checkpoint import load_classifier
     from fairquant_core.quantization.compressed import compress_with
     from fairquant_core.quantization.layers import quantisable_layers

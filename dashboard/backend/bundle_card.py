@@ -12,7 +12,7 @@ from dashboard.backend.exports import EXACT_AUDIT, EXACT_CHECK, EXACT_FILE, FAST
 from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import ReviewView
 from fairquant_core.export.model_card import NAME, model_card
-from fairquant_core.export.onnx_file import describe_onnx
+from fairquant_core.export.onnx.file import describe_onnx
 from fairquant_core.quantization.catalogue import METHODS
 from fairquant_core.report.names import JSON_FILE
 

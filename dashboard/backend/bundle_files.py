@@ -34,7 +34,7 @@ from dashboard.backend.schema import Case, Job
 from dashboard.backend.views import JobKind, JobState, ReviewView
 from fairquant_core.errors import ExportError, NotApproved
 from fairquant_core.export.environment import environment_lock
-from fairquant_core.export.onnx_file import describe_onnx
+from fairquant_core.export.onnx.file import describe_onnx
 from fairquant_core.export.tablet import tablet_files
 
 Files = dict[str, Path | bytes]

@@ -39,11 +39,11 @@ from fairquant_core.data.cohort import Cohort, load_cohort
 from fairquant_core.data.training_data import TrainingData
 from fairquant_core.errors import EvaluationError, ExportError
 from fairquant_core.export.checkpoint import load_packed
-from fairquant_core.export.onnx_check import ExportCheck, check_export
-from fairquant_core.export.onnx_exact import export_onnx
-from fairquant_core.export.onnx_int8 import export_int8
-from fairquant_core.export.onnx_network import Network, catch_network
-from fairquant_core.export.onnx_session import OnnxClassifier
+from fairquant_core.export.onnx.check import ExportCheck, check_export
+from fairquant_core.export.onnx.exact import export_onnx
+from fairquant_core.export.onnx.int8 import export_int8
+from fairquant_core.export.onnx.network import Network, catch_network
+from fairquant_core.export.onnx.session import OnnxClassifier
 from fairquant_core.files import write_json
 from fairquant_core.progress import Progress, Report
 from fairquant_core.quantization.activations import equally_many

@@ -203,7 +203,7 @@ def _same_classifier(
     """In how many layers an ONNX file holds the packed codes; raises if it is another classifier."""
     from onnx import numpy_helper
 
-    from fairquant_core.export.onnx_file import read_onnx
+    from fairquant_core.export.onnx.file import read_onnx
 
     model, about = read_onnx(opened.path(name))
     if about["fingerprint"] != packed["fingerprint"]:

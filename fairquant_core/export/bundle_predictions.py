@@ -27,7 +27,7 @@ from fairquant_core.export.bundle_check import (
     Result,
 )
 from fairquant_core.export.bundle_figures import DAMAGED, describe_packed
-from fairquant_core.export.onnx_session import OnnxClassifier
+from fairquant_core.export.onnx.session import OnnxClassifier
 from fairquant_core.export.parity import Parity, compare_logits
 from fairquant_core.progress import Report, say
 

@@ -64,7 +64,7 @@ import json, sys
 from pathlib import Path
 from fairquant_core.data.images import load_array
 from fairquant_core.errors import FairQuantError
-from fairquant_core.export.onnx_session import OnnxClassifier
+from fairquant_core.export.onnx.session import OnnxClassifier
 try:
     classifier = OnnxClassifier(Path(sys.argv[1]), threads=1)
 except FairQuantError as error:
@@ -82,7 +82,7 @@ def tablet_files(
     Parameters
     ----------
     onnx
-        A file that :func:`~fairquant_core.export.onnx_file.write_onnx` wrote. It is run once on a reference
+        A file that :func:`~fairquant_core.export.onnx.file.write_onnx` wrote. It is run once on a reference
         picture; the page refuses to work in a browser that computes something else.
     facts
         What the page says about the decision, all texts and all optional: "verdict", "approved_by",

@@ -121,7 +121,7 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def site(mixed_demo: MixedDemo, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The tablet page of the mixed demo classifier, unpacked, with pictures beside it."""
-    from fairquant_core.export.onnx_session import OnnxClassifier
+    from fairquant_core.export.onnx.session import OnnxClassifier
     from fairquant_core.export.tablet import tablet_files
 
     require_runtime()

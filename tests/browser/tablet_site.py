@@ -17,7 +17,7 @@ import pytest
 from fairquant_core.export.tablet import RUNTIME, SOURCE
 
 if TYPE_CHECKING:
-    from fairquant_core.export.onnx_session import OnnxClassifier
+    from fairquant_core.export.onnx.session import OnnxClassifier
 
 NO_RUNTIME = "the runtime for browsers is not installed: run 'npm ci' in examples/tablet"
 PAGE_MS = 120_000

@@ -51,7 +51,7 @@ NEEDS_TORCH = {
     "fairquant_core/explain/cam_layer.py",
     "fairquant_core/export/checkpoint.py",
     *(
-        f"fairquant_core/export/onnx_{name}.py"
+        f"fairquant_core/export/onnx/{name}.py"
         for name in (
             "check",
             "convolutions",

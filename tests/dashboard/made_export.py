@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fairquant_core.export.onnx_file import write_onnx
+from fairquant_core.export.onnx.file import write_onnx
+from fairquant_core.export.onnx.runtimes import ELSEWHERE, OTHERS, SPACE_NOT_TIME
 from fairquant_core.export.parity import compare_logits
-from fairquant_core.export.runtimes import ELSEWHERE, OTHERS, SPACE_NOT_TIME
 
 SIDE = 8
 

@@ -21,12 +21,12 @@ from fairquant_core.data.images import decoded_images
 from fairquant_core.export import bundle as writing
 from fairquant_core.export.checkpoint import save_packed
 from fairquant_core.export.decision_chain import FIRST, entry_hash, excerpt
-from fairquant_core.export.onnx_exact import export_onnx
-from fairquant_core.export.onnx_session import OnnxClassifier
+from fairquant_core.export.onnx.exact import export_onnx
+from fairquant_core.export.onnx.session import OnnxClassifier
 from fairquant_core.export.signing import PUBLIC_KEY_FILE, SIGNATURE_FILE
 from fairquant_core.export.verification import Verification
 from fairquant_core.files import canonical, file_hash
-from tests.core.export.onnx_networks import CLASSES, compressed_of, network_of
+from tests.core.export.onnx.onnx_networks import CLASSES, compressed_of, network_of
 
 RUN, CASE, SIZE, IMAGES = "run-1", "case-1", 16, 36
 Files = dict[str, Path | bytes]

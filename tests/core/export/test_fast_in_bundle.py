@@ -15,11 +15,11 @@ from fairquant_core.export import bundle_figures
 from fairquant_core.export.bundle import VERSION
 from fairquant_core.export.bundle_check import OpenedBundle, Result
 from fairquant_core.export.checkpoint import save_packed
-from fairquant_core.export.onnx_exact import export_onnx
-from fairquant_core.export.onnx_file import read_onnx, write_onnx
-from fairquant_core.export.onnx_int8 import export_int8
+from fairquant_core.export.onnx.exact import export_onnx
+from fairquant_core.export.onnx.file import read_onnx, write_onnx
+from fairquant_core.export.onnx.int8 import export_int8
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx_networks import compressed_of, network_of, pictures
+from tests.core.export.onnx.onnx_networks import compressed_of, network_of, pictures
 
 SIZE = 16
 

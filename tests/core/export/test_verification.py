@@ -15,7 +15,7 @@ from fairquant_core.audit.predictions import Predictions
 from fairquant_core.errors import CohortError, ExportError
 from fairquant_core.export.bundle import MANIFEST, write_bundle
 from fairquant_core.export.bundle_check import Result
-from fairquant_core.export.onnx_file import read_onnx, write_onnx
+from fairquant_core.export.onnx.file import read_onnx, write_onnx
 from fairquant_core.export.signing import SIGNATURE_FILE, SigningKey
 from fairquant_core.export.verification import tampering, verify
 from tests.core.export.made_bundle import (

@@ -9,8 +9,8 @@ from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, helper
 
 from fairquant_core.errors import ExportError
 from fairquant_core.export.checkpoint import NOT_THE_WEIGHTS
-from fairquant_core.export.decode import DOMAIN, decode_functions, decode_name, widths_in_use
-from fairquant_core.export.onnx_tensors import close_tensors, insert_before, prepend
+from fairquant_core.export.onnx.decode import DOMAIN, decode_functions, decode_name, widths_in_use
+from fairquant_core.export.onnx.tensors import close_tensors, insert_before, prepend
 from fairquant_core.export.packing import pack_codes
 from fairquant_core.models.rounded_inputs import InputRange
 from fairquant_core.quantization.compressed import Compressed

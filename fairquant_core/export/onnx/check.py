@@ -13,20 +13,20 @@ import torch
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled, ExportError
-from fairquant_core.export.latency import (
+from fairquant_core.export.onnx.exact import EXACT, export_float
+from fairquant_core.export.onnx.file import read_onnx
+from fairquant_core.export.onnx.latency import (
     ROUNDS,
     Latency,
     Opening,
     compare_latency,
     opening_cost,
 )
-from fairquant_core.export.onnx_exact import EXACT, export_float
-from fairquant_core.export.onnx_file import read_onnx
-from fairquant_core.export.onnx_network import Network, catch_network
-from fairquant_core.export.onnx_session import BATCH, OnnxClassifier
-from fairquant_core.export.onnx_size import ideal_bytes, size_limit, size_warning
+from fairquant_core.export.onnx.network import Network, catch_network
+from fairquant_core.export.onnx.runtimes import SPACE_NOT_TIME, Runtime, runtime_table
+from fairquant_core.export.onnx.session import BATCH, OnnxClassifier
+from fairquant_core.export.onnx.size import ideal_bytes, size_limit, size_warning
 from fairquant_core.export.parity import LIMIT, Parity, compare_logits
-from fairquant_core.export.runtimes import SPACE_NOT_TIME, Runtime, runtime_table
 from fairquant_core.files import file_hash
 from fairquant_core.models.unchanged import StateUnchanged
 from fairquant_core.models.zoo import Classifier
@@ -54,7 +54,7 @@ class Size:
 
     Attributes
     ----------
-    ideal : the tensors in the file alone, see :func:`~fairquant_core.export.onnx_size.ideal_bytes`.
+    ideal : the tensors in the file alone, see :func:`~fairquant_core.export.onnx.size.ideal_bytes`.
     limit : how many times that an exact file may take; None for other kinds.
 
     Units: bytes; bits per weight.
@@ -150,7 +150,7 @@ def check_export(
     network
         What was caught for the export; saves seconds.
     rounds, threads
-        Of the latency measurement, see :func:`~fairquant_core.export.latency.compare_latency`.
+        Of the latency measurement, see :func:`~fairquant_core.export.onnx.latency.compare_latency`.
 
     Shapes: ``images`` uint8 (N, S, S, 3), ``groups`` and ``ids`` (N,).
 

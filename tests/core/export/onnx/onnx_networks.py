@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fairquant_core.data.images import Preprocessing
-from fairquant_core.export.onnx_network import Network, catch_network
+from fairquant_core.export.onnx.network import Network, catch_network
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.compressed import Compressed, compress_with
 from fairquant_core.quantization.layers import quantisable_layers

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fairquant_core.errors import ExportError
-from fairquant_core.export.onnx_file import METADATA_KEY, describe_onnx, read_onnx, write_onnx
-from fairquant_core.export.onnx_network import build_model
-from fairquant_core.export.onnx_session import open_session
+from fairquant_core.export.onnx.file import METADATA_KEY, describe_onnx, read_onnx, write_onnx
+from fairquant_core.export.onnx.network import build_model
+from fairquant_core.export.onnx.session import open_session
 
 ABOUT: dict[str, Any] = {
     "kind": "exact",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import GraphProto, NodeProto
 
-from fairquant_core.export.onnx_tensors import used_names
+from fairquant_core.export.onnx.tensors import used_names
 
 EPSILON = 1e-5
 """Of ONNX's BatchNormalization where the node names none."""

@@ -16,22 +16,22 @@ import numpy as np
 from onnx import ModelProto
 
 from fairquant_core.errors import ExportError
-from fairquant_core.export.onnx_convolutions import (
+from fairquant_core.export.onnx.convolutions import (
     drop_bends,
     quantised_convolutions,
     round_values,
     rounded_values,
     write_convolution,
 )
-from fairquant_core.export.onnx_exact import INT8, describe_export, exact_model
-from fairquant_core.export.onnx_file import write_onnx
-from fairquant_core.export.onnx_layers import Decoders, check_weights, round_layer_inputs
-from fairquant_core.export.onnx_network import Network, build_model, catch_network
-from fairquant_core.export.onnx_norms import fold_norms
-from fairquant_core.export.onnx_products import quantised_products, write_products
-from fairquant_core.export.onnx_ranges import value_ranges
-from fairquant_core.export.onnx_slim import slim
-from fairquant_core.export.onnx_whole import WholeLayer
+from fairquant_core.export.onnx.exact import INT8, describe_export, exact_model
+from fairquant_core.export.onnx.file import write_onnx
+from fairquant_core.export.onnx.layers import Decoders, check_weights, round_layer_inputs
+from fairquant_core.export.onnx.network import Network, build_model, catch_network
+from fairquant_core.export.onnx.norms import fold_norms
+from fairquant_core.export.onnx.products import quantised_products, write_products
+from fairquant_core.export.onnx.ranges import value_ranges
+from fairquant_core.export.onnx.slim import slim
+from fairquant_core.export.onnx.whole import WholeLayer
 from fairquant_core.progress import Report, Stop
 from fairquant_core.quantization.compressed import Compressed
 
@@ -60,7 +60,7 @@ def export_int8(
     images
         Training images, of every group equally many.
     extra, network
-        As for :func:`~fairquant_core.export.onnx_exact.export_onnx`.
+        As for :func:`~fairquant_core.export.onnx.exact.export_onnx`.
 
     Returns
     -------

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairquant_core.export.onnx_file import describe_onnx
-from fairquant_core.export.onnx_session import NO_SATURATION, open_session
+from fairquant_core.export.onnx.file import describe_onnx
+from fairquant_core.export.onnx.session import NO_SATURATION, open_session
 
 CHECKED, NOT_CHECKED = "on this machine", "no"
 

@@ -15,17 +15,17 @@ from torch import nn
 from fairquant_core.data.batches import normalise
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import EvaluationError, ExportError
-from fairquant_core.export.onnx_check import reference_logits
-from fairquant_core.export.onnx_exact import exact_model, export_float, export_onnx
-from fairquant_core.export.onnx_file import describe_onnx, read_onnx
-from fairquant_core.export.onnx_network import catch_network
-from fairquant_core.export.onnx_session import OnnxClassifier, network_input
-from fairquant_core.export.onnx_size import ideal_bytes
+from fairquant_core.export.onnx.check import reference_logits
+from fairquant_core.export.onnx.exact import exact_model, export_float, export_onnx
+from fairquant_core.export.onnx.file import describe_onnx, read_onnx
+from fairquant_core.export.onnx.network import catch_network
+from fairquant_core.export.onnx.runtimes import executed_operators
+from fairquant_core.export.onnx.session import OnnxClassifier, network_input
+from fairquant_core.export.onnx.size import ideal_bytes
 from fairquant_core.export.parity import compare_logits
-from fairquant_core.export.runtimes import executed_operators
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx_networks import (
+from tests.core.export.onnx.onnx_networks import (
     CLASSES,
     classifier_of,
     compress_randomly,

@@ -8,11 +8,11 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from fairquant_core.export.onnx_exact import exact_model
-from fairquant_core.export.onnx_network import build_model
-from fairquant_core.export.onnx_session import network_input, open_session
-from fairquant_core.export.onnx_slim import slim
-from tests.core.export.onnx_networks import compressed_of, network_of, pictures
+from fairquant_core.export.onnx.exact import exact_model
+from fairquant_core.export.onnx.network import build_model
+from fairquant_core.export.onnx.session import network_input, open_session
+from fairquant_core.export.onnx.slim import slim
+from tests.core.export.onnx.onnx_networks import compressed_of, network_of, pictures
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from onnx import ModelProto, TensorProto, helper
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import Cancelled, ExportError
-from fairquant_core.export.onnx_network import INPUT
-from fairquant_core.export.onnx_session import network_input, open_session
+from fairquant_core.export.onnx.network import INPUT
+from fairquant_core.export.onnx.session import network_input, open_session
 from fairquant_core.models.rounded_inputs import InputRange
 from fairquant_core.progress import Report, Stop, say
 

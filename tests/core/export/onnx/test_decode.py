@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from fairquant_core.export.decode import DOMAIN, decode_functions, decode_name, widths_in_use
-from fairquant_core.export.onnx_layers import Decoders
-from fairquant_core.export.onnx_network import build_model
-from fairquant_core.export.onnx_session import open_session
-from fairquant_core.export.onnx_slim import slim
+from fairquant_core.export.onnx.decode import DOMAIN, decode_functions, decode_name, widths_in_use
+from fairquant_core.export.onnx.layers import Decoders
+from fairquant_core.export.onnx.network import build_model
+from fairquant_core.export.onnx.session import open_session
+from fairquant_core.export.onnx.slim import slim
 
 MENUS = [(0, 2, 3, 4, 5, 6, 7, 8), (3,), (8, 0), (5, 2), (7, 6, 4)]
 

@@ -1,7 +1,7 @@
 """The exact-bit ONNX file: as small as its bits, opened by stock runtimes, the very numbers that were audited.
 
 Each layer's weights are one stream of bits that a call of a model-local function turns into float32 when a session is
-opened (:mod:`fairquant_core.export.decode`); the runtime folds that away, so that classifying costs what it costs
+opened (:mod:`fairquant_core.export.onnx.decode`); the runtime folds that away, so that classifying costs what it costs
 with float32 weights.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from fairquant_core.export.onnx_file import write_onnx
-from fairquant_core.export.onnx_layers import Decoders, check_weights, round_layer_inputs
-from fairquant_core.export.onnx_network import INPUT, OUTPUT, Network, build_model, catch_network
-from fairquant_core.export.onnx_norms import fold_norms
-from fairquant_core.export.onnx_size import ideal_bytes
-from fairquant_core.export.onnx_slim import slim
-from fairquant_core.export.onnx_tensors import close_tensors
+from fairquant_core.export.onnx.file import write_onnx
+from fairquant_core.export.onnx.layers import Decoders, check_weights, round_layer_inputs
+from fairquant_core.export.onnx.network import INPUT, OUTPUT, Network, build_model, catch_network
+from fairquant_core.export.onnx.norms import fold_norms
+from fairquant_core.export.onnx.size import ideal_bytes
+from fairquant_core.export.onnx.slim import slim
+from fairquant_core.export.onnx.tensors import close_tensors
 from fairquant_core.models.checkpoint import describe
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report
@@ -48,7 +48,7 @@ def export_onnx(
     extra
         JSON-able facts that travel along.
     network
-        What :func:`~fairquant_core.export.onnx_network.catch_network` caught before; catching it takes seconds.
+        What :func:`~fairquant_core.export.onnx.network.catch_network` caught before; catching it takes seconds.
 
     Returns
     -------

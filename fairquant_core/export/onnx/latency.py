@@ -14,8 +14,8 @@ from scipy.stats import binom
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import Cancelled, ExportError
-from fairquant_core.export.onnx_file import describe_onnx
-from fairquant_core.export.onnx_session import network_input, open_session
+from fairquant_core.export.onnx.file import describe_onnx
+from fairquant_core.export.onnx.session import network_input, open_session
 from fairquant_core.progress import Stop
 
 ROUNDS = 30
@@ -38,7 +38,7 @@ _OPEN = """
 import ctypes, json, sys, time
 import psutil
 from pathlib import Path
-from fairquant_core.export.onnx_session import open_session
+from fairquant_core.export.onnx.session import open_session
 import onnxruntime
 process = psutil.Process()
 before = process.memory_info().rss

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from fairquant_core.export.onnx_layers import Decoders
-from fairquant_core.export.onnx_tensors import insert_before, used_names
-from fairquant_core.export.onnx_whole import WholeLayer
+from fairquant_core.export.onnx.layers import Decoders
+from fairquant_core.export.onnx.tensors import insert_before, used_names
+from fairquant_core.export.onnx.whole import WholeLayer
 from fairquant_core.models.rounded_inputs import TOP, InputRange
 
 POOLS = ("MaxPool", "AveragePool")

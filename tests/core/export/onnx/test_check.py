@@ -13,27 +13,32 @@ import pytest
 from scipy.stats import binom
 
 from fairquant_core.errors import Cancelled, ExportError
-from fairquant_core.export import latency as latency_module
-from fairquant_core.export.latency import (
-    Latency,
-    compare_latency,
-    median_interval,
-    opening_cost,
-)
-from fairquant_core.export.onnx_check import (
+from fairquant_core.export.onnx import latency as latency_module
+from fairquant_core.export.onnx.check import (
     ExportCheck,
     Size,
     _objections,
     _warnings,
     check_export,
 )
-from fairquant_core.export.onnx_exact import export_onnx
-from fairquant_core.export.onnx_file import read_onnx
-from fairquant_core.export.onnx_int8 import export_int8
-from fairquant_core.export.onnx_size import ideal_bytes
+from fairquant_core.export.onnx.exact import export_onnx
+from fairquant_core.export.onnx.file import read_onnx
+from fairquant_core.export.onnx.int8 import export_int8
+from fairquant_core.export.onnx.latency import (
+    Latency,
+    compare_latency,
+    median_interval,
+    opening_cost,
+)
+from fairquant_core.export.onnx.runtimes import Executed, runtime_table
+from fairquant_core.export.onnx.size import ideal_bytes
 from fairquant_core.export.parity import Parity, compare_logits
-from fairquant_core.export.runtimes import Executed, runtime_table
-from tests.core.export.onnx_networks import compress_randomly, compressed_of, network_of, pictures
+from tests.core.export.onnx.onnx_networks import (
+    compress_randomly,
+    compressed_of,
+    network_of,
+    pictures,
+)
 
 GROUPS = ["FST I-II", "FST V-VI"] * 4
 

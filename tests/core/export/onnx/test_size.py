@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from fairquant_core.export.onnx_exact import export_onnx
-from fairquant_core.export.onnx_file import read_onnx
-from fairquant_core.export.onnx_network import Network, catch_network
-from fairquant_core.export.onnx_size import ideal_bytes, size_limit
+from fairquant_core.export.onnx.exact import export_onnx
+from fairquant_core.export.onnx.file import read_onnx
+from fairquant_core.export.onnx.network import Network, catch_network
+from fairquant_core.export.onnx.size import ideal_bytes, size_limit
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.compressed import Compressed, compress_with
 from fairquant_core.quantization.layers import quantisable_layers
 from fairquant_core.quantization.plan import stream_bytes
 from tests.conftest import MixedDemo
-from tests.core.export.onnx_networks import classifier_of
+from tests.core.export.onnx.onnx_networks import classifier_of
 
 SMALL = "mobilenetv3_small_100"
 """Of the networks that are offered the one in which the graph weighs most beside the weights."""

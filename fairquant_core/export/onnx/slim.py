@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fairquant_core.export.decode import DOMAIN, OPSET
+from fairquant_core.export.onnx.decode import DOMAIN, OPSET
 
 PACKED, BITS = ".packed", ".bits"
 """Endings of the two tensors by whose names a bundle's verification finds the codes of a layer."""

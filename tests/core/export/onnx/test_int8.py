@@ -14,22 +14,22 @@ from torch import nn
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import ExportError
-from fairquant_core.export import onnx_session
-from fairquant_core.export.onnx_check import reference_logits
-from fairquant_core.export.onnx_convolutions import drop_bends
-from fairquant_core.export.onnx_exact import exact_model, export_onnx
-from fairquant_core.export.onnx_file import read_onnx
-from fairquant_core.export.onnx_int8 import FIXED, PER_PICTURE, export_int8, int8_model
-from fairquant_core.export.onnx_network import INPUT, catch_network
-from fairquant_core.export.onnx_ranges import value_ranges
-from fairquant_core.export.onnx_session import OnnxClassifier, network_input
-from fairquant_core.export.onnx_whole import WholeLayer
-from fairquant_core.export.runtimes import executed_operators
+from fairquant_core.export.onnx import session
+from fairquant_core.export.onnx.check import reference_logits
+from fairquant_core.export.onnx.convolutions import drop_bends
+from fairquant_core.export.onnx.exact import exact_model, export_onnx
+from fairquant_core.export.onnx.file import read_onnx
+from fairquant_core.export.onnx.int8 import FIXED, PER_PICTURE, export_int8, int8_model
+from fairquant_core.export.onnx.network import INPUT, catch_network
+from fairquant_core.export.onnx.ranges import value_ranges
+from fairquant_core.export.onnx.runtimes import executed_operators
+from fairquant_core.export.onnx.session import OnnxClassifier, network_input
+from fairquant_core.export.onnx.whole import WholeLayer
 from fairquant_core.models.rounded_inputs import InputRange
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx_networks import (
+from tests.core.export.onnx.onnx_networks import (
     CLASSES,
     compress_randomly,
     compressed_of,
@@ -90,7 +90,7 @@ def test_large_sums_are_not_cut_off(
 ) -> None:
     """On a processor with AVX2 but without VNNI, or where one is said to be there, the logits are the same."""
     if saturates:
-        monkeypatch.setattr(onnx_session, "sums_saturate", lambda: True)
+        monkeypatch.setattr(session, "sums_saturate", lambda: True)
     torch.manual_seed(0)
     classifier = Classifier(Wide().eval(), "wide", CLASSES, Preprocessing(32))
     compressed, path = compress_randomly(classifier, menu=(8,)), tmp_path / "fast.onnx"

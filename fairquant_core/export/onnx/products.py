@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from fairquant_core.export.onnx_layers import Decoders
-from fairquant_core.export.onnx_tensors import used_names
-from fairquant_core.export.onnx_whole import WholeLayer
+from fairquant_core.export.onnx.layers import Decoders
+from fairquant_core.export.onnx.tensors import used_names
+from fairquant_core.export.onnx.whole import WholeLayer
 from fairquant_core.models.rounded_inputs import InputRange
 
 

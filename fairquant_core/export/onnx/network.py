@@ -18,8 +18,8 @@ from onnxscript import optimizer
 from torch import nn
 
 from fairquant_core.errors import ExportError
-from fairquant_core.export.decode import DOMAIN, DOMAIN_VERSION, OPSET
-from fairquant_core.export.onnx_tensors import close_tensors, used_names
+from fairquant_core.export.onnx.decode import DOMAIN, DOMAIN_VERSION, OPSET
+from fairquant_core.export.onnx.tensors import close_tensors, used_names
 from fairquant_core.models.rounded_inputs import _round_first_input
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, say

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import Cancelled, EvaluationError, ExportError
-from fairquant_core.export.onnx_file import describe_onnx
+from fairquant_core.export.onnx.file import describe_onnx
 from fairquant_core.progress import Stop
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The compressed classifier as ONNX: files that any stock runtime opens, and what it makes of them."""
