@@ -38,8 +38,8 @@ _OPEN = """
 import ctypes, json, sys, time
 import psutil
 from pathlib import Path
-from fairquant_core.export.onnx.session import open_session
-import onnxruntime
+from fairquant_core.export.onnx.session import open_session, sums_saturate
+sums_saturate()  # what it loads is not the file's
 process = psutil.Process()
 before = process.memory_info().rss
 started = time.perf_counter()
@@ -159,7 +159,7 @@ def opening_cost(path: Path, *, threads: int | None = None) -> Opening:
     ExportError
         The file cannot be opened there.
     """
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     program = f"import sys; sys.path.insert(0, {root!r})\n{_OPEN}"
     try:
         done = subprocess.run(

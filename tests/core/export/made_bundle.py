@@ -26,7 +26,7 @@ from fairquant_core.export.onnx.session import OnnxClassifier
 from fairquant_core.export.signing import PUBLIC_KEY_FILE, SIGNATURE_FILE
 from fairquant_core.export.verification import Verification
 from fairquant_core.files import canonical, file_hash
-from tests.core.export.onnx.onnx_networks import CLASSES, compressed_of, network_of
+from tests.core.export.onnx.networks import CLASSES, compressed_of, network_of
 
 RUN, CASE, SIZE, IMAGES = "run-1", "case-1", 16, 36
 Files = dict[str, Path | bytes]

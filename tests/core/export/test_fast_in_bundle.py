@@ -19,7 +19,7 @@ from fairquant_core.export.onnx.exact import export_onnx
 from fairquant_core.export.onnx.file import read_onnx, write_onnx
 from fairquant_core.export.onnx.int8 import export_int8
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx.onnx_networks import compressed_of, network_of, pictures
+from tests.core.export.onnx.networks import compressed_of, network_of, pictures
 
 SIZE = 16
 

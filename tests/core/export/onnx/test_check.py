@@ -33,7 +33,7 @@ from fairquant_core.export.onnx.latency import (
 from fairquant_core.export.onnx.runtimes import Executed, runtime_table
 from fairquant_core.export.onnx.size import ideal_bytes
 from fairquant_core.export.parity import Parity, compare_logits
-from tests.core.export.onnx.onnx_networks import (
+from tests.core.export.onnx.networks import (
     compress_randomly,
     compressed_of,
     network_of,
@@ -192,6 +192,18 @@ def test_the_interval_covers_the_median_as_often_as_it_says(count: int) -> None:
     covered = binom.cdf(high, count, 0.5) - binom.cdf(low, count, 0.5)
     narrower = binom.cdf(high - 1, count, 0.5) - binom.cdf(low + 1, count, 0.5)
     assert covered >= 0.95 > narrower
+
+
+def test_opening_is_measured_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file needs little, wherever the program was started; the libraries do not count."""
+    path = tmp_path / "model.onnx"
+    export_onnx(compressed_of("tiny", 16), path, network=network_of("tiny", 16))
+    monkeypatch.chdir(tmp_path)
+    cost = opening_cost(path, threads=1)
+    assert 0 < cost.seconds < 5
+    assert cost.bytes_after < 20e6
 
 
 def test_opening_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:

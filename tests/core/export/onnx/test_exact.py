@@ -25,7 +25,7 @@ from fairquant_core.export.onnx.size import ideal_bytes
 from fairquant_core.export.parity import compare_logits
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx.onnx_networks import (
+from tests.core.export.onnx.networks import (
     CLASSES,
     classifier_of,
     compress_randomly,

@@ -29,7 +29,7 @@ from fairquant_core.models.rounded_inputs import InputRange
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.activations import attach_activations, calibrate
 from fairquant_core.quantization.compressed import Compressed
-from tests.core.export.onnx.onnx_networks import (
+from tests.core.export.onnx.networks import (
     CLASSES,
     compress_randomly,
     compressed_of,

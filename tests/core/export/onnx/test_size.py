@@ -18,7 +18,7 @@ from fairquant_core.quantization.compressed import Compressed, compress_with
 from fairquant_core.quantization.layers import quantisable_layers
 from fairquant_core.quantization.plan import stream_bytes
 from tests.conftest import MixedDemo
-from tests.core.export.onnx.onnx_networks import classifier_of
+from tests.core.export.onnx.networks import classifier_of
 
 SMALL = "mobilenetv3_small_100"
 """Of the networks that are offered the one in which the graph weighs most beside the weights."""

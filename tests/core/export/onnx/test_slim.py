@@ -12,7 +12,7 @@ from fairquant_core.export.onnx.exact import exact_model
 from fairquant_core.export.onnx.network import build_model
 from fairquant_core.export.onnx.session import network_input, open_session
 from fairquant_core.export.onnx.slim import slim
-from tests.core.export.onnx.onnx_networks import compressed_of, network_of, pictures
+from tests.core.export.onnx.networks import compressed_of, network_of, pictures
 
 
 @pytest.fixture
