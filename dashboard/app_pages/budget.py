@@ -17,6 +17,7 @@ from dashboard.components.charts import budget as charts
 from dashboard.components.sentences import budget_sentence
 from dashboard.components.words import escaped, megabytes
 from fairquant_core.errors import FairQuantError
+from fairquant_core.quantization.catalogue import PRUNING_BELOW
 
 QUESTION = "How small can it get, and who pays?"
 
@@ -63,9 +64,10 @@ if price := budget_sections.price_of_wishes(case, asked, preview):
     st.markdown(price)
 budget_controls.wishes(case, asked)
 st.caption(
-    "Curve and squares predict what rounding alone costs; above about 1 nat they only warn. The methods "
-    "below win much of it back, because they fit the rounding or train: a run without training measures "
-    "it in about a minute. Diamonds are finished runs, measured on the audit photographs."
+    "Curve and squares predict what rounding alone costs; above about 1 nat they only warn, and below "
+    f"{PRUNING_BELOW:g} bits the curve is too hopeful about the channels that are left out. The methods below "
+    "win much of it back, because they fit the rounding or train: a run without training measures it in "
+    "about a minute. Diamonds are finished runs, measured on the audit photographs."
 )
 tables.twin(curve, "Predicted cost of every budget", "tradeoff")
 
