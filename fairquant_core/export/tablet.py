@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fairquant_core.errors import ExportError
+from fairquant_core.export.fresh_process import run_fresh
 from fairquant_core.files import file_hash
 
 FOLDER = "tablet"
@@ -146,23 +145,7 @@ def _describe(onnx: Path, facts: Mapping[str, Any], picture: Path) -> dict[str, 
 
 def _classified(onnx: Path, picture: Path) -> tuple[dict[str, Any], list[float]]:
     """The file's description and its logits for one picture."""
-    root = str(Path(__file__).resolve().parents[2])
-    program = f"import sys; sys.path.insert(0, {root!r})\n{_CLASSIFY}"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(onnx), str(picture)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or ["no reason given"]
-        raise ExportError(NOT_RUN.format(path=onnx, reason=lines[-1])) from error
-    except subprocess.TimeoutExpired as error:
-        reason = f"not within {SECONDS} seconds"
-        raise ExportError(NOT_RUN.format(path=onnx, reason=reason)) from error
-    about, logits = json.loads(done.stdout)
+    about, logits = run_fresh(_CLASSIFY, onnx, str(picture), seconds=SECONDS, refusal=NOT_RUN)
     return about, logits
 
 

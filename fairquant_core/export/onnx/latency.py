@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,8 @@ import numpy as np
 from scipy.stats import binom
 
 from fairquant_core.data.images import Preprocessing
-from fairquant_core.errors import Cancelled, ExportError
+from fairquant_core.errors import Cancelled
+from fairquant_core.export.fresh_process import run_fresh
 from fairquant_core.export.onnx.file import describe_onnx
 from fairquant_core.export.onnx.session import network_input, open_session
 from fairquant_core.progress import Stop
@@ -159,21 +157,5 @@ def opening_cost(path: Path, *, threads: int | None = None) -> Opening:
     ExportError
         The file cannot be opened there.
     """
-    root = str(Path(__file__).resolve().parents[3])
-    program = f"import sys; sys.path.insert(0, {root!r})\n{_OPEN}"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(path), str(threads or 0)],
-            capture_output=True,
-            text=True,
-            timeout=OPENING_SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or ["no reason given"]
-        raise ExportError(NOT_OPENED.format(path=path, reason=lines[-1])) from error
-    except subprocess.TimeoutExpired as error:
-        reason = f"not within {OPENING_SECONDS} seconds"
-        raise ExportError(NOT_OPENED.format(path=path, reason=reason)) from error
-    figures = json.loads(done.stdout)
+    figures = run_fresh(_OPEN, path, str(threads or 0), seconds=OPENING_SECONDS, refusal=NOT_OPENED)
     return Opening(round(figures["seconds"], 3), int(figures["bytes_after"]))
