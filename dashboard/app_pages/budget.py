@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import (
-    budget_controls,
-    budget_sections,
-    data,
-    page,
-    run_form,
-    state,
-    tables,
-)
+from dashboard.components import data, page, state, tables
+from dashboard.components.budget import controls, run_form, sections
 from dashboard.components.charts import budget as charts
 from dashboard.components.sentences import budget_sentence
 from dashboard.components.words import escaped, megabytes
@@ -29,7 +22,7 @@ if curve is None:
         state.go("sensitivity")
     page.end()
 
-asked = budget_controls.asked(case)
+asked = controls.asked(case)
 preview, refusal = None, ""
 try:
     preview = data.plan_preview(case, asked.bits, asked.granularity, asked.wishes)
@@ -39,8 +32,8 @@ if preview is None:
     page.opening(QUESTION, "This cannot be met together.")
     st.error(escaped(refusal))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        budget_controls.budget(case, curve, asked, None)
-    budget_controls.wishes(case, asked)
+        controls.budget(case, curve, asked, None)
+    controls.wishes(case, asked)
     page.end()
 
 bits = preview.requested_bits
@@ -50,19 +43,19 @@ page.opening(
     budget_sentence(bits, preview.bytes, full_size, preview.predicted, asked.size_bytes),
 )
 
-runs = budget_sections.finished_runs(state.current().runs, case)
+runs = sections.finished_runs(state.current().runs, case)
 tables.chart(
-    charts.tradeoff(curve, budget_sections.chosen_point(asked, preview), runs),
+    charts.tradeoff(curve, sections.chosen_point(asked, preview), runs),
     "tradeoff",
     charts.tradeoff_alt(curve, bits),
 )
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    budget_controls.budget(case, curve, asked, preview.bytes / 1e6)
+    controls.budget(case, curve, asked, preview.bytes / 1e6)
     st.metric("Size of the file", megabytes(preview.bytes), width="content")
     st.metric("Bits achieved", f"{preview.achieved_bits:.2f}", width="content")
-if price := budget_sections.price_of_wishes(case, asked, preview):
+if price := sections.price_of_wishes(case, asked, preview):
     st.markdown(price)
-budget_controls.wishes(case, asked)
+controls.wishes(case, asked)
 st.caption(
     "Curve and squares predict what rounding alone costs; above about 1 nat they only warn, and below "
     f"{PRUNING_BELOW:g} bits the curve is too hopeful about the channels that are left out. The methods below "
@@ -72,11 +65,11 @@ st.caption(
 tables.twin(curve, "Predicted cost of every budget", "tradeoff")
 
 st.subheader("What it means for each group", anchor=False)
-consequences = budget_sections.consequences(case, preview, curve, bits)
+consequences = sections.consequences(case, preview, curve, bits)
 st.dataframe(
     consequences,
     hide_index=True,
-    column_config=budget_sections.CONSEQUENCE_COLUMNS,
+    column_config=sections.CONSEQUENCE_COLUMNS,
     alt=f"Predicted consequence per group at {round(bits, 2):g} bits",
 )
 
@@ -84,7 +77,7 @@ label = "Bits of every layer"
 with tables.details(label, "budget_plan", ":material/bar_chart:") as is_open:
     if is_open:
         tables.chart(charts.plan_bars(preview.layers), "plan_bars", charts.plan_alt(preview.layers))
-        st.caption(budget_sections.certificate_words(preview))
+        st.caption(sections.certificate_words(preview))
         tables.table(preview.layers, "Bit plan per layer", "plan_bars")
 
 st.subheader("Start a run", anchor=False)

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import (
-    choices,
-    cohort_sections,
-    data,
-    intended_use,
-    live,
-    new_case,
-    page,
-    state,
-    tables,
-)
+from dashboard.components import choices, data, live, page, state, tables
+from dashboard.components.case import cohort as cohort_sections
+from dashboard.components.case import intended_use, new_case
 from dashboard.components.charts import cohort as charts
 from dashboard.components.sentences import case_sentence
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import export_sections, page, review_sections, state, tables
+from dashboard.components import page, state, tables
+from dashboard.components.review import export as export_sections
+from dashboard.components.review import sections
 from dashboard.components.sentences import review_sentence
 
 QUESTION = "May it leave?"
@@ -14,23 +16,23 @@ services = state.services()
 review = services.review(run.id)
 page.opening(QUESTION, review_sentence(review, case.limits))
 
-review_sections.verdict_table(case, review)
+sections.verdict_table(case, review)
 export_sections.check(case, run, services.audit(run.id))
 
 left, right = st.columns(2, gap="large")
 with left:
-    review_sections.decision_form(run, review)
+    sections.decision_form(run, review)
 with right:
-    review_sections.export(run, review)
-    review_sections.decisions(review)
+    sections.export(run, review)
+    sections.decisions(review)
 
 with tables.details(
     "Fingerprints this decision is bound to", "review_hashes", ":material/tag:"
 ) as is_open:
     if is_open:
-        review_sections.hashes(review)
+        sections.hashes(review)
 with tables.details("Audit log", "review_log", ":material/history:") as is_open:
     if is_open:
-        review_sections.audit_log()
+        sections.audit_log()
 
 state.next_button("what does the board read?", "report")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.backend.views import JobState
-from dashboard.components import board_sections, cards, live, page, run_sections, state, tables
+from dashboard.components import cards, live, page, state, tables
+from dashboard.components.runs import board as board_sections
+from dashboard.components.runs import sections
 from dashboard.components.words import counted
 
 QUESTION = "How is training going?"
@@ -23,7 +25,7 @@ if run.state.active:
     state.services().ensure_worker()
 
 st.title(QUESTION, anchor=False)
-run_sections.live_panel(run, case.groups)
+sections.live_panel(run, case.groups)
 
 live.controls(run, "run")
 live.seen(run)
@@ -33,10 +35,10 @@ board_sections.several(case)
 
 with tables.details("Configuration", "run_config", ":material/settings:") as is_open:
     if is_open:
-        run_sections.configuration(run)
+        sections.configuration(run)
 with tables.details("Log", "run_log", ":material/article:") as is_open:
     if is_open:
-        run_sections.log(run)
+        sections.log(run)
 runs = state.current().runs
 label = f"All runs of this case ({counted(len(runs), 'run')})"
 with tables.details(label, "run_board", ":material/list:") as is_open:

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import (
-    choices,
-    data,
-    live,
-    page,
-    saliency_flips,
-    saliency_gallery,
-    saliency_lesion,
-    saliency_sections,
-    state,
-    tables,
-)
+from dashboard.components import choices, data, live, page, state, tables
 from dashboard.components.charts.saliency import DRIFT, OVERLAP
+from dashboard.components.saliency import flips, gallery, lesion, sections
 from dashboard.components.sentences import COMPLETENESS_NOTE
 
 QUESTION = "Does it still look at the lesion?"
@@ -25,55 +15,55 @@ SHORT, FULL = "In short", "In full"
 case, run = page.need_finished_run(QUESTION)
 services = state.services()
 methods = services.saliency_methods()
-choice = saliency_sections.chosen(case, run, methods)
+choice = sections.chosen(case, run, methods)
 view = data.saliency(run, choice)
 job = services.saliency_job(run.id, choice)
 
 if view is None:
     page.opening(QUESTION, "These maps have not been drawn yet.")
     with st.container(border=True):
-        saliency_sections.choice_controls(case, run, choice, methods)
+        sections.choice_controls(case, run, choice, methods)
     if job is None or job.state == "finished":
-        saliency_sections.start(run, choice)
+        sections.start(run, choice)
     else:
         live.job_panel(job, "saliency")
     st.caption(COMPLETENESS_NOTE)
     page.end()
 
 live.seen(job)
-page.opening(QUESTION, saliency_lesion.answer(view))
+page.opening(QUESTION, lesion.answer(view))
 if job is None or not job.state.active:
-    saliency_lesion.redraw(run, choice, view)
+    lesion.redraw(run, choice, view)
 picture_slot = st.container()
 with st.container(border=True):
     reading = choices.segmented(
         "Read it", [SHORT, FULL], default=SHORT, required=True, key="saliency_reading"
     )
-    saliency_sections.choice_controls(case, run, choice, methods)
-    shelf = saliency_gallery.controls(view, reading == FULL)
+    sections.choice_controls(case, run, choice, methods)
+    shelf = gallery.controls(view, reading == FULL)
 with picture_slot:
-    saliency_gallery.pictures(case, run, view, shelf)
+    gallery.pictures(case, run, view, shelf)
 st.caption(COMPLETENESS_NOTE)
 if job is not None and job.state != "finished":
     # Further maps, or these with new masks; what was drawn before stays above.
     live.job_panel(job, "saliency")
-saliency_flips.section(run, choice, view, job)
-saliency_flips.unknown(case, run, choice, view, shelf, job)
+flips.section(run, choice, view, job)
+flips.unknown(case, run, choice, view, shelf, job)
 
-saliency_lesion.section(case, view)
+lesion.section(case, view)
 st.subheader("How far the gaze moved, per group", anchor=False)
-saliency_sections.groups_chart(case, view, OVERLAP)
+sections.groups_chart(case, view, OVERLAP)
 if reading == FULL:
-    saliency_sections.groups_chart(case, view, DRIFT)
-st.caption(saliency_sections.sample_words(view))
-saliency_sections.group_table(view)
+    sections.groups_chart(case, view, DRIFT)
+st.caption(sections.sample_words(view))
+sections.group_table(view)
 if reading == FULL:
-    st.caption(saliency_sections.completeness_words(view))
+    st.caption(sections.completeness_words(view))
     with tables.details("Every photograph", "saliency_images", ":material/list:") as is_open:
         if is_open:
-            saliency_sections.image_table(view)
+            sections.image_table(view)
     with tables.details("All notes", "saliency_notes", ":material/edit_note:") as is_open:
         if is_open:
-            saliency_sections.note_table(run, view)
+            sections.note_table(run, view)
 
 state.next_button("may it leave?", "review")

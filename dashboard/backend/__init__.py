@@ -1,1 +1,1 @@
-"""Store, worker and services; nothing here imports Streamlit."""
+"""What pages may call, and what stands behind it; nothing here imports Streamlit."""

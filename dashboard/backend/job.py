@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from dashboard.backend.budget import CURVE_FILE, MEASURED_FILE, kept_parameters, solve_curve
-from dashboard.backend.cases import COHORT_FOLDER, FULL_PRECISION, group_order
-from dashboard.backend.classifier_file import ClassifierFile
-from dashboard.backend.evidence import (
+from dashboard.backend.case.cases import COHORT_FOLDER, FULL_PRECISION, group_order
+from dashboard.backend.case.classifier_file import ClassifierFile
+from dashboard.backend.case.new_case import CLASSIFIER_FILE, hash_images
+from dashboard.backend.export.task import export
+from dashboard.backend.queue.execution import Outcome, Task, main
+from dashboard.backend.queue.jobs import Jobs
+from dashboard.backend.records.schema import Case
+from dashboard.backend.records.store import now
+from dashboard.backend.report.task import report
+from dashboard.backend.review.evidence import (
     AUDIT_FILE,
     HISTORY_FILE,
     MODEL_FILE,
@@ -25,14 +31,10 @@ from dashboard.backend.evidence import (
     PREDICTIONS_FILE,
     SENSITIVITY_FILE,
 )
-from dashboard.backend.execution import Outcome, Task, main
-from dashboard.backend.export_task import export
-from dashboard.backend.jobs import Jobs
-from dashboard.backend.new_case import CLASSIFIER_FILE, hash_images
-from dashboard.backend.report_task import report
-from dashboard.backend.saliency_maps import GROUPS_FILE
-from dashboard.backend.saliency_reuse import SALIENCY_FILE, drawn_before
-from dashboard.backend.saliency_task import (
+from dashboard.backend.run.budget import CURVE_FILE, MEASURED_FILE, kept_parameters, solve_curve
+from dashboard.backend.saliency.maps import GROUPS_FILE
+from dashboard.backend.saliency.reuse import SALIENCY_FILE, drawn_before
+from dashboard.backend.saliency.task import (
     Pictures,
     as_audited,
     chosen,
@@ -40,8 +42,6 @@ from dashboard.backend.saliency_task import (
     require_some,
     targets,
 )
-from dashboard.backend.schema import Case
-from dashboard.backend.store import now
 from dashboard.backend.views import JobKind, JobState
 from fairquant_core import pipeline, scoring
 from fairquant_core.audit.criteria import Limits

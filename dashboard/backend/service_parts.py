@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dashboard.backend.artefacts import Artefacts
-from dashboard.backend.audit_log import AuditLog
-from dashboard.backend.budget import Budget
-from dashboard.backend.bundle_files import BundleFiles
-from dashboard.backend.bundles import Bundles
-from dashboard.backend.cases import Cases
-from dashboard.backend.exports import Exports
-from dashboard.backend.full_audit import FullAudits
-from dashboard.backend.jobs import Jobs
-from dashboard.backend.new_case import CaseMaker
-from dashboard.backend.notes import Notes
-from dashboard.backend.pairs import Pairs
-from dashboard.backend.reports import Reports
-from dashboard.backend.results import Results
-from dashboard.backend.reviews import Reviews
-from dashboard.backend.runs import Runs
-from dashboard.backend.saliency_maps import SaliencyMaps
+from dashboard.backend.case.cases import Cases
+from dashboard.backend.case.new_case import CaseMaker
+from dashboard.backend.export.bundle_files import BundleFiles
+from dashboard.backend.export.bundles import Bundles
+from dashboard.backend.export.exports import Exports
+from dashboard.backend.queue.jobs import Jobs
+from dashboard.backend.queue.supervision import Supervisor
+from dashboard.backend.records.artefacts import Artefacts
+from dashboard.backend.records.audit_log import AuditLog
+from dashboard.backend.records.store import Store
+from dashboard.backend.report.reports import Reports
+from dashboard.backend.review.notes import Notes
+from dashboard.backend.review.reviews import Reviews
+from dashboard.backend.run.budget import Budget
+from dashboard.backend.run.full_audit import FullAudits
+from dashboard.backend.run.pairs import Pairs
+from dashboard.backend.run.results import Results
+from dashboard.backend.run.runs import Runs
+from dashboard.backend.run.sweeps import Sweeps
+from dashboard.backend.saliency.maps import SaliencyMaps
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store
-from dashboard.backend.supervision import Supervisor
-from dashboard.backend.sweeps import Sweeps
 
 
 class Parts:

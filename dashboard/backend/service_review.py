@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.backend import views
-from dashboard.backend.exports import ExportView
-from dashboard.backend.notes import image_subject
-from dashboard.backend.report_views import ReportView
-from dashboard.backend.schema import Case, Job
+from dashboard.backend.export.exports import ExportView
+from dashboard.backend.records.schema import Case, Job
+from dashboard.backend.report.views import ReportView
+from dashboard.backend.review.notes import image_subject
 from dashboard.backend.service_parts import Parts
 from fairquant_core.export.signing_keys import PUBLIC_KEY_FILE, read_public_key
 

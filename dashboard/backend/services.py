@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashboard.backend import cases, demo_case, new_case, progress, runs, views
-from dashboard.backend.full_audit import FullAuditView
-from dashboard.backend.jobs import view
-from dashboard.backend.pairs import PairView
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend import views
+from dashboard.backend.case import cases, demo_case, new_case
+from dashboard.backend.queue import progress
+from dashboard.backend.queue.jobs import view
+from dashboard.backend.queue.supervision import reconcile
+from dashboard.backend.run import runs
+from dashboard.backend.run.full_audit import FullAuditView
+from dashboard.backend.run.pairs import PairView
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from dashboard.backend.service_review import ReviewServices
 from dashboard.backend.settings import Settings
-from dashboard.backend.supervision import reconcile
 from fairquant_core.errors import FairQuantError
 from fairquant_core.explain.catalogue import METHODS as SALIENCY_METHODS
 from fairquant_core.quantization.plan import BitPlan

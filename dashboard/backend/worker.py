@@ -21,13 +21,13 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from dashboard.backend.jobs import Jobs
-from dashboard.backend.lease import Lease
-from dashboard.backend.processes import Identity, end_tree
-from dashboard.backend.schema import Job
+from dashboard.backend.queue.jobs import Jobs
+from dashboard.backend.queue.lease import Lease
+from dashboard.backend.queue.processes import Identity, end_tree
+from dashboard.backend.queue.supervision import reconcile
+from dashboard.backend.records.schema import Job
+from dashboard.backend.records.store import Store, now
 from dashboard.backend.settings import ATTEMPT_VARIABLE, REPOSITORY, WORKER_VARIABLE, Settings
-from dashboard.backend.store import Store, now
-from dashboard.backend.supervision import reconcile
 from dashboard.backend.views import JobState
 from fairquant_core.threads import wait_asleep
 

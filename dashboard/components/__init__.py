@@ -1,1 +1,1 @@
-"""Figures and small interface parts, pure functions of data."""
+"""What the pages are made of: parts they share, and a room per page for those of its own."""

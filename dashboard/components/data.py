@@ -14,9 +14,9 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from dashboard.backend.full_audit import FullAuditView
-from dashboard.backend.pairs import PairView
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.run.full_audit import FullAuditView
+from dashboard.backend.run.pairs import PairView
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from dashboard.backend.views import (
     BoardView,
     CaseView,

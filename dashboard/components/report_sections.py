@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.backend.report_views import ReportView
+from dashboard.backend.report.views import ReportView
 from dashboard.backend.views import CaseView, JobState, RunView
 from dashboard.components import chips, live, state, tables
 from dashboard.components.words import capital, escaped, megabytes, when

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.backend.bundles import ASIDE_FOLDER
+from dashboard.backend.export.bundles import ASIDE_FOLDER
 from dashboard.backend.services import Services, open_services
 from dashboard.backend.settings import Settings
 from fairquant_core.export.verification import tampering

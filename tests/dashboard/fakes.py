@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dashboard.backend.full_audit import FullAudits, FullAuditView
-from dashboard.backend.new_case import groups_of
-from dashboard.backend.pairs import Pairs, PairView
-from dashboard.backend.sweeps import Sweeps
+from dashboard.backend.case.new_case import groups_of
+from dashboard.backend.run.full_audit import FullAudits, FullAuditView
+from dashboard.backend.run.pairs import Pairs, PairView
+from dashboard.backend.run.sweeps import Sweeps
 from dashboard.backend.views import (
     BoardView,
     CaseView,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.backend.exports import ExportView
-from dashboard.backend.report_views import ReportView
+from dashboard.backend.export.exports import ExportView
+from dashboard.backend.report.views import ReportView
 from dashboard.backend.views import (
     ComparisonView,
     DecisionKind,

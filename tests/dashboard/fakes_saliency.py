@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from dashboard.backend.views import JobKind, JobView, NoteView
 from fairquant_core.errors import FairQuantError
 from tests.dashboard.fakes_review import FakeReview

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from fairquant_core.explain.drift import image_drift
 from fairquant_core.explain.lesion import LesionShares, lesion_area, share_inside
 from fairquant_core.explain.maps import ComparedMaps

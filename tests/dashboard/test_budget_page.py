@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components import run_form
-from dashboard.components.budget_controls import Asked, described
+from dashboard.components.budget import run_form
+from dashboard.components.budget.controls import Asked, described
 from fairquant_core.quantization.catalogue import MENU, METHODS, RECOMMENDED, RunConfig
 from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices

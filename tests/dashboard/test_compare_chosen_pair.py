@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components.pair_sections import OTHER_PAIR, OTHER_SCHEME
+from dashboard.components.compare.pairs import OTHER_PAIR, OTHER_SCHEME
 from fairquant_core.audit.predictions import Predictions
 from tests.dashboard.conftest import Open, clean, shown
 from tests.dashboard.fakes import FakeServices

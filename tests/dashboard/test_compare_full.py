@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components import full_audit_sections as sections
 from dashboard.components.charts import full_audit as charts
+from dashboard.components.compare import full_audit as sections
 from dashboard.components.limit_words import Shown
 from fairquant_core.audit.predictions import Predictions
 from tests.dashboard.conftest import Open, clean

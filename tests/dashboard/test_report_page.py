@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.backend.report_views import ReportView
+from dashboard.backend.report.views import ReportView
 from dashboard.backend.views import JobKind, JobState
 from dashboard.components.report_sections import DOWNLOADS, report_sentence
 from tests.dashboard.conftest import Open, answer, clean, press

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.backend.views import DecisionKind, KeyView, ReviewState
-from dashboard.components import review_sections
+from dashboard.components.review import sections
 from fairquant_core.errors import FairQuantError, NotApproved
 from tests.dashboard.conftest import Open, clean, press, shown
 from tests.dashboard.fakes import FakeServices
@@ -86,7 +86,7 @@ def test_a_download_asks_for_the_approval_once_more(
     """What the button holds is no file but the question whether it may leave."""
     offers = {}
     monkeypatch.setattr(
-        review_sections.st,
+        sections.st,
         "download_button",
         lambda label, data, **named: offers.update({named["key"]: data}),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard.backend.exports import ExportView
+from dashboard.backend.export.exports import ExportView
 from dashboard.backend.views import JobKind, JobState, ReviewState
 from tests.dashboard.conftest import Open, clean, press, shown
 from tests.dashboard.fakes import FakeServices

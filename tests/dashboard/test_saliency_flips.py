@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.backend.saliency_views import SaliencyChoice
-from dashboard.components.saliency_flips import ABOUT_UNKNOWN
+from dashboard.backend.saliency.views import SaliencyChoice
+from dashboard.components.saliency.flips import ABOUT_UNKNOWN
 from tests.dashboard.conftest import Open, answer, clean, shown
 from tests.dashboard.fakes import FakeServices
 from tests.dashboard.made_data import GROUPS, drawing

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from fairquant_core.errors import ImageError
 from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices

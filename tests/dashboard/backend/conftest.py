@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.backend.jobs import JobRequest, Jobs
-from dashboard.backend.schema import Case
+from dashboard.backend.queue.jobs import JobRequest, Jobs
+from dashboard.backend.records.schema import Case
+from dashboard.backend.records.store import Store, now
 from dashboard.backend.services import Services, open_services
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store, now
 from dashboard.backend.views import JobKind
 from fairquant_core.audit.criteria import Limits
 from tests.dashboard.backend import made_results

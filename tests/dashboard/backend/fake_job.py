@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from dashboard.backend.execution import Outcome, Task, main
+from dashboard.backend.queue.execution import Outcome, Task, main
 from dashboard.backend.views import JobKind
 from fairquant_core.errors import CohortError
 from fairquant_core.progress import Progress

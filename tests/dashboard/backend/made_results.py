@@ -18,14 +18,14 @@ from PIL import Image
 from safetensors.numpy import save_file
 from sqlalchemy.orm import Session
 
-from dashboard.backend import exports
-from dashboard.backend.budget import kept_parameters, solve_curve
-from dashboard.backend.bundle_files import REPORT_FILES, REPORT_JSON
-from dashboard.backend.cases import COHORT_FOLDER
-from dashboard.backend.evidence import AUDIT_FILE, MODEL_FILE, PLAN_FILE, PREDICTIONS_FILE
-from dashboard.backend.jobs import JobRequest
-from dashboard.backend.new_case import hash_images
-from dashboard.backend.schema import Case
+from dashboard.backend.case.cases import COHORT_FOLDER
+from dashboard.backend.case.new_case import hash_images
+from dashboard.backend.export import exports
+from dashboard.backend.export.bundle_files import REPORT_FILES, REPORT_JSON
+from dashboard.backend.queue.jobs import JobRequest
+from dashboard.backend.records.schema import Case
+from dashboard.backend.review.evidence import AUDIT_FILE, MODEL_FILE, PLAN_FILE, PREDICTIONS_FILE
+from dashboard.backend.run.budget import kept_parameters, solve_curve
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, NewCase, ReviewView
 from fairquant_core.audit.criteria import Limits

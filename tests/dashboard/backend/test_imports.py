@@ -1,4 +1,4 @@
-"""The backend without its screen and without torch."""
+"""The worker without what it does not need; what else the backend may import is in tests/core/test_import_rules.py."""
 
 from __future__ import annotations
 
@@ -9,37 +9,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-MODULES = sorted(
-    f"dashboard.backend.{path.stem}"
-    for path in (REPOSITORY / "dashboard" / "backend").glob("*.py")
-    if path.stem not in ("__init__", "job", "export_task")
-)
 
 
-def loaded_after(statement: str) -> set[str]:
-    """Top-level packages that are in memory after a statement in a new process."""
-    code = f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+@pytest.mark.parametrize("module", ["worker", "queue.execution"])
+def test_the_worker_stays_light(module: str) -> None:
+    """It waits for hours; what it does not need must not sit in memory."""
+    code = f"import dashboard.backend.{module}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
-
-
-def test_no_module_of_the_web_process_imports_torch() -> None:
-    loaded = loaded_after("import " + ", ".join(MODULES))
-    assert not loaded & {"torch", "torchvision", "timm", "captum", "streamlit", "plotly"}
-
-
-@pytest.mark.parametrize("module", ["worker", "execution"])
-def test_the_worker_stays_light(module: str) -> None:
-    """It waits for hours; what it does not need must not sit in memory."""
-    loaded = loaded_after(f"import dashboard.backend.{module}")
-    assert not loaded & {"torch", "pandas", "numpy", "scipy", "PIL"}
-
-
-def test_nothing_in_the_source_imports_the_screen() -> None:
-    for path in (REPOSITORY / "dashboard" / "backend").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert "import streamlit" not in text, path.name
-        assert "dashboard.components" not in text, path.name
-        assert "dashboard.app_pages" not in text, path.name
+    assert not set(done.stdout.split()) & {"torch", "pandas", "numpy", "scipy", "PIL"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.backend.execution import execute
-from dashboard.backend.saliency_views import SaliencyChoice
+from dashboard.backend.queue.execution import execute
+from dashboard.backend.saliency.views import SaliencyChoice
 from dashboard.backend.services import Services
 from dashboard.backend.views import JobKind, JobState, NewCase
 from fairquant_core.audit.criteria import Limits

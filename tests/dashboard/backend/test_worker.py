@@ -9,14 +9,14 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from dashboard.backend.jobs import JobRequest, Jobs
-from dashboard.backend.lease import Lease
-from dashboard.backend.processes import Identity
-from dashboard.backend.progress import epochs
+from dashboard.backend.queue.jobs import JobRequest, Jobs
+from dashboard.backend.queue.lease import Lease
+from dashboard.backend.queue.processes import Identity
+from dashboard.backend.queue.progress import epochs
+from dashboard.backend.queue.supervision import Supervisor, reconcile
+from dashboard.backend.records.store import Store
 from dashboard.backend.services import Services
 from dashboard.backend.settings import Settings
-from dashboard.backend.store import Store
-from dashboard.backend.supervision import Supervisor, reconcile
 from dashboard.backend.views import JobState, JobView
 from tests.dashboard.backend.conftest import bare_case
 

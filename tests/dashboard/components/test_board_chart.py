@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from dashboard.backend.views import BoardView, SweepPlan
-from dashboard.components import board_sections
 from dashboard.components.charts import board
+from dashboard.components.runs import board as board_sections
 from fairquant_core.audit.board import mean_over_seeds, on_front
 
 POINTS = (

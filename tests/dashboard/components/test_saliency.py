@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
-from dashboard.components import saliency_gallery, saliency_sections
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from dashboard.components.charts import saliency
+from dashboard.components.saliency import gallery, sections
 from tests.dashboard.made_data import GROUPS, cohort_frame
 from tests.dashboard.made_saliency import made_saliency
 
@@ -90,14 +90,14 @@ def test_pictures_start_with_flips_then_with_the_largest_drift(view: SaliencyVie
     view = replace(view, changes=changes)
     largest = changes.groupby("id")["drift"].max()
 
-    mixed = saliency_gallery.ordered(view, None, flips_first=True)
+    mixed = gallery.ordered(view, None, flips_first=True)
     assert mixed["id"].iloc[0] == view.frame["id"][7], "a flip of the second candidate counts"
     assert mixed["id"].iloc[1] == largest.drop(view.frame["id"][7]).idxmax()
     assert mixed["id"].iloc[-1] == view.frame["id"][2]
-    plain = saliency_gallery.ordered(view, None, flips_first=False)
+    plain = gallery.ordered(view, None, flips_first=False)
     assert plain["id"].iloc[0] == largest.idxmax()
     assert plain["moved"].dropna().is_monotonic_decreasing
-    one = saliency_gallery.ordered(view, GROUPS[2], flips_first=True)
+    one = gallery.ordered(view, GROUPS[2], flips_first=True)
     assert set(one["group"]) == {GROUPS[2]}
 
 
@@ -139,22 +139,20 @@ def test_a_group_without_figures_is_drawn_as_not_estimable(view: SaliencyView) -
 def test_incomplete_maps_are_counted(view: SaliencyView) -> None:
     completeness = view.completeness.copy()
     completeness[0, :3] = -1.0
-    text = saliency_sections.completeness_words(replace(view, completeness=completeness))
+    text = sections.completeness_words(replace(view, completeness=completeness))
 
     assert f"full precision: 1.0 % (3 of {completeness.shape[1]} maps more than 10 %)" in text
 
 
 def test_completeness_without_any_score_change_is_not_judged(view: SaliencyView) -> None:
     nothing = np.zeros_like(view.score_change)
-    text = saliency_sections.completeness_words(
-        replace(view, score_change=nothing, completeness=nothing)
-    )
+    text = sections.completeness_words(replace(view, score_change=nothing, completeness=nothing))
 
     assert "cannot be judged" in text
 
 
 def test_the_choice_of_flips_is_told(view: SaliencyView) -> None:
-    text = saliency_sections.sample_words(view)
+    text = sections.sample_words(view)
 
     assert f"{len(view.frame)} photographs" in text
     assert "3 of 9 flips" in text

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dashboard.backend.saliency_views import SaliencyChoice, SaliencyView
-from dashboard.components import saliency_lesion
+from dashboard.backend.saliency.views import SaliencyChoice, SaliencyView
 from dashboard.components.charts import lesion
+from dashboard.components.saliency import lesion as saliency_lesion
 from tests.dashboard.made_data import GROUPS, cohort_frame
 from tests.dashboard.made_saliency import made_saliency
 

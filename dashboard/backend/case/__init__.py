@@ -1,0 +1,1 @@
+"""Cases and what they are made of: a cohort, a classifier, groups and limits."""

@@ -1,0 +1,1 @@
+"""What leaves: exported files, and the bundle around them."""

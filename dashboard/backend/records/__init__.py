@@ -1,0 +1,1 @@
+"""The database, the folder of artefacts, and the log that only grows."""

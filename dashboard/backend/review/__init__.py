@@ -1,0 +1,1 @@
+"""What was measured, who looked at it, and what was decided."""

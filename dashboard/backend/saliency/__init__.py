@@ -1,0 +1,1 @@
+"""Maps of where classifiers look, made and shown."""

@@ -1,0 +1,1 @@
+"""What the saliency page is made of."""
