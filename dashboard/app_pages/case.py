@@ -42,7 +42,7 @@ with figure_slot:
         charts.cell_bars(cells, case.groups, minimum), "case_cells", charts.cell_alt(cells, minimum)
     )
     small, unknown = charts.small_cells_sentence(cells, minimum), charts.unknown_sentence(inside)
-    st.caption(f"{small} {unknown}")
+    st.caption(f"{small} {unknown}".strip())
 tables.twin(cells, "Images per class and group", "case_cells")
 
 cohort_sections.baseline(case)

@@ -202,7 +202,7 @@ def measured(
         known=rows[0] if rows else None,
         keep=keep,
         progress=StageClock(
-            progress, "measured", "Rounding one layer at a time: {step} of {steps}"
+            progress, "measured", "Rounding one layer at a time: pass {step} of {steps}"
         ),
         cancel=cancel,
     )

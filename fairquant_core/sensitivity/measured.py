@@ -1,17 +1,22 @@
-"""Sensitivity as it really is: one layer rounded, every group watched. Forward passes only."""
+"""Sensitivity as it really is: one layer rounded, every group watched. Forward passes only.
+
+A batch goes through the whole network once for several layers, and then for each of them from where that layer's block
+begins: about half the time of whole passes (benchmarks/measured_cost.py), and the same bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import EvaluationError
+from fairquant_core.models.replay import Replay
 from fairquant_core.models.unchanged import StateUnchanged
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.codes import quantise
@@ -26,6 +31,9 @@ from fairquant_core.sensitivity.gradient_pass import (
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 RESAMPLES = 1000
+
+TOGETHER = 16
+"""Roundings that share a whole pass; what is finished is kept after each of these sets."""
 
 Keep = Callable[[pd.DataFrame], None]
 
@@ -56,7 +64,9 @@ def measured_map(
         Rows of an earlier call with the same arguments; layers and widths that they cover for every group
         are taken from them.
     keep
-        Called with the new rows of each layer as soon as they are there.
+        Called with new rows as soon as they are there, those of several layers at a time.
+    progress
+        Called as ``progress(rounded passes, of how many)``.
 
     Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
     Units: nats per image; accuracy as a fraction, negative = worse.
@@ -68,27 +78,32 @@ def measured_map(
     """
     layers = quantisable_layers(classifier.model)
     ready = _ready(known, {group: len(positions) for group, positions in chosen.items()})
-    missing = {
-        layer.name: [width for width in bits if (layer.name, width) not in ready]
-        for layer in layers
-    }
-    steps = len(layers) * len(bits)
-    done = steps - sum(map(len, missing.values()))
-    if done < steps:
+    asked = [(layer, width) for layer in layers for width in bits]
+    missing = [(layer, width) for layer, width in asked if (layer.name, width) not in ready]
+    if missing:
         groups = _Groups(classifier, images, labels, chosen, batch_size, resamples, seed)
+        steps = len(asked) * len(groups.batches)
+        done = steps - len(missing) * len(groups.batches)
         with StateUnchanged(classifier.model), torch.no_grad():
             groups.look()
-            for layer in layers:
-                for width in missing[layer.name]:
+            for start in range(0, len(missing), TOGETHER):
+                some = [
+                    _Rounding(layer, width) for layer, width in missing[start : start + TOGETHER]
+                ]
+                changes = np.zeros((len(some), 2, len(groups.pixels)))
+                for batch, number, change in groups.changes(some):
                     check_cancel(cancel)
-                    ready[layer.name, width] = groups.change(layer, width)
+                    changes[number, :, batch] = change
                     done += 1
                     if progress:
                         progress(done, steps)
-                if keep and missing[layer.name]:
-                    new = [ready[layer.name, width] for width in missing[layer.name]]
+                new = [groups.rows(one, change) for one, change in zip(some, changes, strict=True)]
+                ready.update(
+                    ((one.layer, one.width), rows) for one, rows in zip(some, new, strict=True)
+                )
+                if keep:
                     keep(pd.concat(new, ignore_index=True))
-    found = [ready[layer.name, width] for layer in layers for width in bits]
+    found = [ready[layer.name, width] for layer, width in asked]
     return MeasuredMap(pd.concat(found, ignore_index=True))
 
 
@@ -141,44 +156,59 @@ class _Groups:
         self.target = torch.as_tensor(labels[positions], dtype=torch.long)
         self.draws = _resampling_weights(self.members, len(chosen), resamples, seed)
 
+    @property
+    def batches(self) -> list[slice]:
+        """Which images go through the network together."""
+        size = self.batch_size
+        return [slice(start, start + size) for start in range(0, len(self.pixels), size)]
+
     def look(self) -> None:
-        """Loss and decision of the classifier as it is."""
-        self.loss, self.right = self._judge()
+        """Loss and decision of the classifier as it is. Shapes: (2, N)."""
+        judged = [self._judge(self._replay(batch).output, batch) for batch in self.batches]
+        self.before = np.concatenate(judged, axis=1)
         for index, group in enumerate(self.names):
-            if not np.isfinite(self.loss[self.members == index]).all():
+            if not np.isfinite(self.before[0, self.members == index]).all():
                 raise EvaluationError(LOSS_NOT_A_NUMBER.format(group=group))
 
-    def change(self, layer: QuantisableLayer, width: int) -> pd.DataFrame:
-        """One row per group for one layer at one width."""
-        with _rounded(layer, width):
-            loss, right = self._judge()
-        both = np.stack([loss - self.loss, right.astype(float) - self.right])
-        return _rows(layer.name, width, self.names, self.members, both, self.draws)
+    def changes(self, roundings: Sequence[_Rounding]) -> Iterator[tuple[slice, int, np.ndarray]]:
+        """For every batch and number of a rounding, how much loss and decision change. Shapes: (2, batch)."""
+        for batch in self.batches:
+            replay = self._replay(batch)
+            for number, rounding in enumerate(roundings):
+                with rounding as weight:
+                    logits = replay.with_changed(weight)
+                yield batch, number, self._judge(logits, batch) - self.before[:, batch]
 
-    def _judge(self) -> tuple[np.ndarray, np.ndarray]:
-        losses, right = [], []
-        for start in range(0, len(self.pixels), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            inputs = normalise(self.pixels[batch], self.classifier.preprocessing)
-            logits, target = self.classifier.model(inputs).float(), self.target[batch]
-            losses.append(functional.cross_entropy(logits, target, reduction="none").numpy())
-            right.append((logits.argmax(1) == target).numpy())
-        return np.concatenate(losses), np.concatenate(right)
+    def rows(self, rounding: _Rounding, change: np.ndarray) -> pd.DataFrame:
+        """One row per group. Shapes: ``change`` (2, N)."""
+        return _rows(rounding.layer, rounding.width, self.names, self.members, change, self.draws)
+
+    def _replay(self, batch: slice) -> Replay:
+        inputs = normalise(self.pixels[batch], self.classifier.preprocessing)
+        return Replay(self.classifier.model, inputs)
+
+    def _judge(self, logits: Tensor, batch: slice) -> np.ndarray:
+        """Loss, and 1 where the decision is right. Shapes: (2, batch)."""
+        logits, target = logits.float(), self.target[batch]
+        loss = functional.cross_entropy(logits, target, reduction="none")
+        return np.stack([loss.numpy(), (logits.argmax(1) == target).numpy()])
 
 
-class _rounded:  # noqa: N801 - reads as a verb in "with _rounded(layer, 4):"
-    """One layer rounded to a width inside the block; its very weight is put back afterwards."""
+class _Rounding:
+    """One layer rounded to a width inside a ``with`` block; its very weight is put back afterwards."""
 
     def __init__(self, layer: QuantisableLayer, width: int) -> None:
+        self.layer, self.width = layer.name, width
         self.parameter: nn.Parameter = layer.module.weight  # type: ignore[assignment]
         weight = layer.weight().detach()
         bits = torch.full((layer.channels, 1), float(width))
         codes, scale = quantise(weight, best_clip_at(weight, width), bits)
         self.rounded = (codes * scale).view_as(self.parameter)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> nn.Parameter:
         self.before = self.parameter.data
         self.parameter.data = self.rounded
+        return self.parameter
 
     def __exit__(self, *_: object) -> None:
         self.parameter.data = self.before

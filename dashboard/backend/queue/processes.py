@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -86,19 +87,11 @@ def start_detached(
 ) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, with its output appended to a log file."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        apart = {"creationflags": flags}
     with log.open("ab") as output:
-        if sys.platform == "win32":
-            flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-            return subprocess.Popen(
-                command,
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                creationflags=flags,
-                close_fds=True,
-            )
         return subprocess.Popen(
             command,
             cwd=folder,
@@ -106,8 +99,8 @@ def start_detached(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
             close_fds=True,
+            **apart,
         )
 
 

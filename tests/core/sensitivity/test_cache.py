@@ -96,7 +96,10 @@ def test_everything_that_decides_a_map_is_in_its_name(subject: Subject, tmp_path
     assert subject.file(".npz", "train", chosen, measure="fisher", seed=0) == name
 
 
-def test_an_interrupted_measurement_goes_on(subject: Subject) -> None:
+def test_an_interrupted_measurement_goes_on(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairquant_core.sensitivity.measured.TOGETHER", 2)
     calls = iter(range(100))
     with pytest.raises(Cancelled):
         measured(subject, bits=(2, 4), **WISHES, cancel=lambda: next(calls) >= 3)

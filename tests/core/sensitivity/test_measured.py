@@ -11,6 +11,7 @@ from scipy.stats import bootstrap
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled
 from fairquant_core.quantization.compressed import compress_with
+from fairquant_core.sensitivity import measured
 from fairquant_core.sensitivity.measured import measured_map
 from fairquant_core.sensitivity.registry import sample_per_group
 from fairquant_core.training.methods import uniform_widths
@@ -54,7 +55,10 @@ def test_measured_change_is_the_real_one(classifier, data, chosen) -> None:
         assert row.loss_high == pytest.approx(interval.high, abs=0.1 * width)
 
 
-def test_it_goes_on_after_the_last_finished_layer(classifier, data, chosen) -> None:
+def test_it_goes_on_after_the_last_finished_layers(
+    classifier, data, chosen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "TOGETHER", 2)
     whole = measured_map(classifier, data.images, data.labels, chosen, bits=(2, 4)).frame
     kept: list[pd.DataFrame] = []
     calls = iter(range(100))
@@ -87,3 +91,18 @@ def test_rows_of_other_images_are_not_taken(classifier, data, chosen) -> None:
     fewer = {group: positions[:4] for group, positions in chosen.items()}
     again = measured_map(classifier, data.images, data.labels, fewer, bits=(4,), known=whole.frame)
     assert set(again.frame["n"]) == {4}
+
+
+def test_how_many_images_go_together_and_how_many_layers_changes_nothing(
+    classifier, data, chosen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measured_map(classifier, data.images, data.labels, chosen, bits=(2, 4))
+    monkeypatch.setattr(measured, "TOGETHER", 3)
+    steps: list[tuple[int, int]] = []
+    again = measured_map(
+        classifier, data.images, data.labels, chosen, bits=(2, 4), batch_size=7,
+        progress=lambda *step: steps.append(step),
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(again.frame, whole.frame, rtol=1e-4, atol=1e-6)
+    batches = -(-sum(map(len, chosen.values())) // 7)
+    assert steps == [(done, 8 * batches) for done in range(1, 8 * batches + 1)]
