@@ -77,7 +77,8 @@ class QuantizerBank:
         """
         if not self.owners:
             return self.average()
-        clip = torch.cat([owner.log_clip for owner in self.owners]).exp()
+        signs = torch.cat([owner.sign for owner in self.owners])
+        clip = torch.cat([owner.log_clip for owner in self.owners]).exp() * signs
         if hardness is None:
             mixture = Mixture(clip, self._grid(clip, levels(self.whole_bits())))
         else:

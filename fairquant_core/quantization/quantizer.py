@@ -6,6 +6,7 @@ Source: FairQuant (Woergaard & Selvan, arXiv 2602.23192) for learnable widths.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,11 @@ class FakeQuantizer(nn.Module):
     clip
         How the range at the start is found; the one of least squared error by default.
 
-    Shapes: ``log_clip`` (C, 1); ``bits`` (C, 1) or (1, 1). Units: bits per weight.
+    Shapes: ``log_clip`` and ``sign`` (C, 1); ``bits`` (C, 1) or (1, 1). Units: bits per weight.
     """
 
     menu: Tensor
+    sign: Tensor
     bits: nn.Parameter
     log_clip: nn.Parameter
 
@@ -49,9 +51,22 @@ class FakeQuantizer(nn.Module):
         self.register_buffer("menu", torch.tensor(sorted(menu), dtype=torch.float32))
         self.bits = nn.Parameter(bits.clone())
         ranges = (clip or best_clip)(flat, bits.expand(len(flat), 1))
-        self.log_clip = nn.Parameter(ranges.log())
+        self.register_buffer("sign", ranges.sign())
+        self.log_clip = nn.Parameter(ranges.abs().log())
         self.weights_per_unit = flat.shape[1] * (len(flat) // len(bits))
         self.prepared: Tensor | None = None
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **options: Any
+    ) -> None:
+        """A training that was begun before ranges had signs goes on with what it had."""
+        state_dict.setdefault(f"{prefix}sign", torch.ones_like(self.sign))
+        super()._load_from_state_dict(state_dict, prefix, *rest, **options)
+
+    @property
+    def clip(self) -> Tensor:
+        """The range of every channel, negative where its sign says so. Shapes: (C, 1)."""
+        return self.sign * self.log_clip.exp()
 
     def whole_bits(self) -> Tensor:
         """The width of the menu nearest to each unit's bits. Shapes: as ``bits``."""
@@ -67,7 +82,7 @@ class FakeQuantizer(nn.Module):
         ready, self.prepared = self.prepared, None
         if ready is not None:
             return ready
-        clip = self.log_clip.exp()
+        clip = self.clip
         steps = levels(self.whole_bits()).expand(len(clip), 1)
         return rounded((weight,), Mixture(clip, grid_of(clip, steps)))[0]
 
@@ -79,7 +94,7 @@ class FakeQuantizer(nn.Module):
         """
         flat = weight.detach().flatten(1)
         bits = self.whole_bits().expand(len(flat), 1)
-        codes, scale = quantise(flat, self.log_clip.exp(), bits)
+        codes, scale = quantise(flat, self.clip, bits)
         return codes.to(torch.int8), scale.flatten(), bits.flatten().to(torch.uint8)
 
 

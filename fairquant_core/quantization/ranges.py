@@ -1,4 +1,4 @@
-"""Finding the range of each channel: where its codes end."""
+"""Finding the range of each channel: where its codes end, and on which side the lowest of them lies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def largest_clip(weight: Tensor, bits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def best_clip(weight: Tensor, bits: Tensor) -> Tensor:
-    """The range of each channel that minimises ``||w - w_q||^2`` for its width.
+    """The range of each channel that minimises ``||w - w_q||^2`` for its width; negative where that is better.
 
     Shapes: ``weight`` (C, K), ``bits`` (C, 1) -> (C, 1).
     """
@@ -66,7 +66,7 @@ def best_clip_at(weight: Tensor, width: float) -> Tensor:
     rows = max(1, _CHUNK // max(1, weight.shape[1] * len(coarse)))
     for piece, ends in zip(weight.split(rows), clip.split(rows), strict=True):
         places = piece / ends
-        share = _best_share(places, coarse.expand(len(piece), -1), steps)
+        share = _best_share(places, coarse.expand(len(piece), -1), steps).abs_()
         ends.mul_(_best_share(places, (share + around).clamp_(max=1), steps))
     return clip
 
@@ -85,12 +85,16 @@ def _lowest_share(bits: float, count: int) -> float:
 
 
 def _best_share(places: Tensor, shares: Tensor, steps: float) -> Tensor:
-    """The share of the range with the least squared error, the first of equals.
+    """The share of the range with the least squared error, the first of equals; negative for a negative range.
 
     Shapes: ``places`` (C, K), weights as shares of the range; ``shares`` (C, S) -> (C, 1).
     """
     scale = shares / steps
     exact = places.unsqueeze(1) * scale.reciprocal().unsqueeze(2)
-    error = exact.round().clamp_(-steps - 0.5, steps - 0.5).sub_(exact)
-    least = torch.linalg.vector_norm(error, dim=2).mul_(scale).argmin(1, keepdim=True)
-    return shares.gather(1, least)
+    nearest = exact.round()
+    errors = [
+        torch.linalg.vector_norm(nearest.clamp(low, low + 2 * steps).sub_(exact), dim=2).mul_(scale)
+        for low in (-steps - 0.5, 0.5 - steps)
+    ]
+    least = torch.cat(errors, 1).argmin(1, keepdim=True)
+    return torch.cat([shares, -shares], 1).gather(1, least)

@@ -182,7 +182,7 @@ def fit_codes(quantizer: FakeQuantizer, weight: nn.Parameter, moment: Tensor) ->
     flat = weight.detach().flatten(1)
     grouped = flat.unflatten(0, (len(moment), -1))
     shape = (*grouped.shape[:2], 1)
-    clip = quantizer.log_clip.detach().exp()
+    clip = quantizer.clip.detach()
     bits = quantizer.whole_bits().expand(len(flat), 1)
     codes = compensated_codes(grouped, moment, clip.view(shape), bits.reshape(shape)).flatten(0, 1)
     scale = quantizer.codes(flat)[1].unsqueeze(1)

@@ -115,9 +115,10 @@ def test_gradient_of_the_range_matches_the_learned_step_size_formula() -> None:
     upstream = torch.randn(4, 30)
     leaf = weight.clone().requires_grad_()
     quantizer(leaf).backward(upstream)
-    clip, steps = quantizer.log_clip.detach().exp(), levels(column(3, 4))
+    assert set(quantizer.sign.flatten().tolist()) == {-1.0, 1.0}
+    clip, steps = quantizer.clip.detach(), levels(column(3, 4))
     codes, scale = quantise(weight, clip, column(3, 4))
-    inside = (weight + scale / 2).abs() <= clip
+    inside = (weight + scale / 2).abs() <= clip.abs()
     per_weight = torch.where(inside, codes - weight / scale, codes)
     by_step = (upstream * per_weight).sum(1, keepdim=True)
     torch.testing.assert_close(
@@ -133,7 +134,7 @@ def test_gradient_of_the_bits_is_the_difference_between_the_two_widths() -> None
     QuantizerBank(layer).prepare(hardness=1.0)
     upstream = torch.randn(5, 40)
     layer.weight.backward(upstream)
-    clip = quantizer.log_clip.detach().exp()
+    clip = quantizer.clip.detach()
     low, high = (
         codes * scale for codes, scale in (quantise(weight, clip, column(b, 5)) for b in (3, 4))
     )
@@ -261,3 +262,14 @@ def test_compressed_weights_are_what_the_network_computed_with(classifier) -> No
         weight = finished.classifier.model.get_submodule(name).weight.detach().flatten(1)
         again = torch.from_numpy(codes).float() * torch.from_numpy(finished.scales[name])[:, None]
         assert torch.equal(weight, again)
+
+
+def test_a_training_from_before_ranges_had_signs_goes_on_with_what_it_had() -> None:
+    weight = torch.randn(6, 9)
+    old, new = (FakeQuantizer(weight, torch.full((6,), 3.0)) for _ in range(2))
+    old.sign.fill_(1.0)
+    state = old.state_dict()
+    del state["sign"]
+    assert not torch.equal(new(weight), old(weight))
+    new.load_state_dict(state)
+    assert torch.equal(new(weight), old(weight))

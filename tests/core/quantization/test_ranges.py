@@ -31,6 +31,27 @@ def test_best_range_never_loses_to_the_largest_weight(bits: int) -> None:
     assert float((error / fine).mean()) < 1.04
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_the_lowest_code_lies_on_the_side_that_needs_it(bits: int) -> None:
+    weight = torch.randn(64, 9, generator=torch.Generator().manual_seed(bits))
+    width = column(bits, 64)
+    found = best_clip(weight, width)
+    assert {*found.sign().flatten().tolist()} == {-1.0, 1.0}
+    error = squared_error(weight, found, width)
+    shares, largest = torch.linspace(0.15, 1, 400), largest_clip(weight, width)
+    best = {
+        sign: torch.stack([squared_error(weight, sign * largest * s, width) for s in shares]).amin(
+            0
+        )
+        for sign in (-1, 1)
+    }
+    assert float((error / torch.minimum(best[-1], best[1])).mean()) < 1.04
+    assert float((error / best[1]).mean()) < 0.95  # than with the lowest code below zero everywhere
+    codes, scale = quantise(weight, found, width)
+    assert (codes.amin(), codes.amax()) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    assert torch.equal(scale.sign(), found.sign())
+
+
 @pytest.mark.parametrize("count", [1, 9, 300, 4608])
 @pytest.mark.parametrize("heavy", [False, True])
 def test_shares_that_are_not_tried_could_not_have_been_the_best(
