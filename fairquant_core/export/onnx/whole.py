@@ -33,8 +33,8 @@ class WholeLayer:
     ) -> WholeLayer:
         """A layer with the factors of the batch norm behind it.
 
-        A scale may be negative, where the norm's gain is: the lowest code has no counterpart above zero, so the
-        codes cannot take over the sign. A channel that the norm multiplies by zero gets codes of zero.
+        A scale may be negative, where the layer's step or the norm's gain is: the lowest code has no counterpart above
+        zero, so the codes cannot take over the sign. A channel that the norm multiplies by zero gets codes of zero.
         """
         codes = compressed.codes[layer]
         scales = compressed.scales[layer] * factors.get(layer, np.ones(len(codes)))
