@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fairquant_core.quantization.compressed import Compressed
 
 DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
-WIDTHS, SHARES = (0, 4, 5, 6, 8), (0.02, 0.2, 0.28, 0.3, 0.2)
+WIDTHS, SHARES = (4, 5, 6, 8), (0.1, 0.2, 0.3, 0.4)
+LEFT_OUT = 50
+"""One channel of so many is left out, those with the smallest weights: enough is left to tell classes apart."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ def mixed_demo(tmp_path_factory: pytest.TempPathFactory) -> MixedDemo:
 
     classifier = load_classifier(DEMO / "classifier.safetensors")
     generator = np.random.default_rng(0)
-    widths = {
-        layer.name: generator.choice(WIDTHS, layer.channels, p=SHARES).astype(np.uint8)
-        for layer in quantisable_layers(classifier.model)
-    }
+    widths = {}
+    for layer in quantisable_layers(classifier.model):
+        own = generator.choice(WIDTHS, layer.channels, p=SHARES).astype(np.uint8)
+        own[layer.weight().norm(dim=1).argsort()[: layer.channels // LEFT_OUT].numpy()] = 0
+        widths[layer.name] = own
     onnx = tmp_path_factory.mktemp("mixed_demo") / "model.onnx"
     compressed = compress_with(classifier, widths)
     export_onnx(compressed, onnx)
