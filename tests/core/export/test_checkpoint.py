@@ -62,6 +62,7 @@ def test_round_trip_is_bit_exact_and_the_file_is_as_small_as_planned(
 ) -> None:
     torch.set_num_threads(1)
     compressed = packed(architecture, size, (2, 3, 4, 5, 6))
+    assert any((scales < 0).any() for scales in compressed.scales.values())
     path = tmp_path / "model.safetensors"
     save_packed(compressed, path, {})
     again = load_packed(path)

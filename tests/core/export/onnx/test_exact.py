@@ -65,6 +65,7 @@ def test_the_reference_evaluator_gives_the_same_logits(tiny: Path) -> None:
     model, _ = read_onnx(tiny)
     onnx.checker.check_model(model, full_check=True)
     compressed = compressed_of("tiny", 16)
+    assert any((scales < 0).any() for scales in compressed.scales.values())
     images = pictures(3, 16)
     inputs = network_input(images, compressed.classifier.preprocessing)
     (found,) = ReferenceEvaluator(model).run(None, {"images": inputs})
