@@ -32,6 +32,12 @@ from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 
 RESAMPLES = 1000
 
+BATCH = 64
+"""Images that go through the network together at most."""
+
+PIXELS = BATCH * 128**2
+"""Larger images are fewer, because the outputs of all blocks stay in memory."""
+
 TOGETHER = 16
 """Roundings that share a whole pass; what is finished is kept after each of these sets."""
 
@@ -45,7 +51,7 @@ def measured_map(
     chosen: dict[str, np.ndarray],
     *,
     bits: Sequence[int] = (4,),
-    batch_size: int = 64,
+    batch_size: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     known: pd.DataFrame | None = None,
@@ -60,6 +66,8 @@ def measured_map(
 
     Parameters
     ----------
+    batch_size
+        Images that go through the network together; by default 64, fewer where they are larger than 128 pixels.
     known
         Rows of an earlier call with the same arguments; layers and widths that they cover for every group
         are taken from them.
@@ -144,14 +152,16 @@ class _Groups:
         images: np.ndarray,
         labels: np.ndarray,
         chosen: dict[str, np.ndarray],
-        batch_size: int,
+        batch_size: int | None,
         resamples: int,
         seed: int,
     ) -> None:
         positions = np.concatenate(list(chosen.values()))
         self.names = list(chosen)
         self.members = np.repeat(np.arange(len(chosen)), [len(where) for where in chosen.values()])
-        self.classifier, self.batch_size = classifier, batch_size
+        self.classifier = classifier
+        fewer = PIXELS // classifier.preprocessing.size**2
+        self.batch_size = batch_size or min(BATCH, max(1, fewer))
         self.pixels = images[positions]
         self.target = torch.as_tensor(labels[positions], dtype=torch.long)
         self.draws = _resampling_weights(self.members, len(chosen), resamples, seed)
