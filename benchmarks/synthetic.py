@@ -124,12 +124,18 @@ def simulate(
 def samples(
     table: Predictions, measures: Sequence[Measure], resamples: int, seed: int
 ) -> list[Sample]:
-    """Every model of a table, resampled with the same counts; groups keep their order."""
+    """Every model of a table, resampled with the same counts."""
+    scores = _scores(table, measures)
+    clusters = table.frame["cluster"].to_numpy()
+    plan = Bootstrap(scores[0].codes, clusters, resamples=resamples, seed=seed)
+    return [Sample.of(one, plan) for one in scores]
+
+
+def _scores(table: Predictions, measures: Sequence[Measure]) -> list[Scores]:
+    """Every model of a table; groups keep their order."""
     groups = table.groups("tone", "values")
     grouping = Grouping.build(groups, len(table), list(dict.fromkeys(groups)))
-    clusters = table.frame["cluster"].to_numpy()
-    plan = Bootstrap(grouping.codes, clusters, resamples=resamples, seed=seed)
-    return [Sample.of(Scores(table, model, grouping, measures), plan) for model in table.models]
+    return [Scores(table, model, grouping, measures) for model in table.models]
 
 
 @lru_cache
@@ -162,8 +168,9 @@ def truth(group: Design, classes: int) -> Truth:
 @lru_cache
 def _truth(group: Design, classes: int) -> Truth:
     rng = np.random.default_rng(2)
+    once = np.ones((1, PART))
     parts = [
-        [sample.seen for sample in samples(simulate([group], classes, rng), MEASURES, 1, 0)]
+        [one.evaluate(once) for one in _scores(simulate([group], classes, rng), MEASURES)]
         for _ in range(PARTS)
     ]
     values = [np.mean([part[k].values[0, :, 1] for part in parts], axis=0) for k in (0, 1)]

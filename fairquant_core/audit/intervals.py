@@ -86,8 +86,8 @@ def paired_score_interval(
     safe = np.where(empty, 1.0, total)
     z = ndtri(0.5 + np.asarray(level) / 2)
     observed = np.where(empty, 0.0, (gain - loss) / safe)
-    low = _solve(loss, gain, safe, np.full_like(observed, -1.0), observed, z)
-    high = _solve(loss, gain, safe, observed, np.full_like(observed, 1.0), -z)
+    side = _sides(np.broadcast(observed, z).ndim)
+    low, high = _bisect(lambda delta: -side * _score(loss, gain, safe, delta) - z, side, observed)
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
@@ -113,8 +113,7 @@ def area_interval(
         spread = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
         return np.abs(found - bound) - z * np.sqrt(bound * (1 - bound) * spread / pairs)
 
-    low = _bisect(excess, np.zeros_like(found), found)
-    high = _bisect(excess, np.ones_like(found), found)
+    low, high = _bisect(excess, (_sides(found.ndim) + 1) / 2, found)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
@@ -193,6 +192,11 @@ def standard_errors(low: np.ndarray, high: np.ndarray, level: float = 0.95) -> n
     return (high - low) / (2 * ndtri(0.5 + level / 2))
 
 
+def _sides(dimensions: int) -> np.ndarray:
+    """-1 for the lower bound, 1 for the upper one, before so many dimensions: both are found in one go."""
+    return np.array([-1.0, 1.0]).reshape(2, *[1] * dimensions)
+
+
 def _bisect(
     excess: Callable[[np.ndarray], np.ndarray], outside: np.ndarray, inside: np.ndarray
 ) -> np.ndarray:
@@ -214,21 +218,6 @@ def _score(loss: np.ndarray, gain: np.ndarray, n: np.ndarray, delta: np.ndarray)
     numerator = gain - loss - n * delta
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > 0, numerator / np.sqrt(variance), np.sign(numerator) * np.inf)
-
-
-def _solve(
-    loss: np.ndarray,
-    gain: np.ndarray,
-    n: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    target: np.ndarray,
-) -> np.ndarray:
-    for _ in range(_BISECTIONS):
-        middle = (left + right) / 2
-        above = _score(loss, gain, n, middle) > target
-        left, right = np.where(above, middle, left), np.where(above, right, middle)
-    return (left + right) / 2
 
 
 def independent_share(clusters: np.ndarray) -> float:

@@ -34,7 +34,7 @@ def mean_of_independent(
     values:
         Terms that do not share images. Shapes: (..., K).
     bounds:
-        Low and high of every term at the levels (..., 1) that it is asked for.
+        Low and high of every term at the levels (2, ..., 1) that it is asked for: first those for the low ones.
     sizes:
         Independent images behind every term. Shapes: (..., K).
     chosen:
@@ -70,23 +70,23 @@ def mean_of_independent(
     full = ndtri(0.5 + level / 2)
     spare = np.where(used, 1 / np.maximum(sizes - 1, 1), 0)
 
-    def away(side: int, quantile: np.ndarray) -> np.ndarray:
-        bound = bounds(2 * ndtr(quantile) - 1)[side]
-        return np.where(used, share * np.abs(values - bound), 0)
+    def away(quantile: np.ndarray) -> np.ndarray:
+        """How far every term goes down and up. Shapes: (2, ..., 1) -> (2, ..., K)."""
+        low, high = bounds(2 * ndtr(quantile) - 1)
+        return np.where(used, share * np.abs(values - np.stack([low[0], high[1]])), 0)
 
-    def distance(side: int) -> np.ndarray:
-        quantile = np.full(terms.shape, full)
-        for _ in range(_ROUNDS):
-            unit = away(side, quantile) / quantile
-            lacking = 1 + spare * (1 - (quantile / full) ** 2)
-            total = unit.sum(axis=-1, keepdims=True)
-            joined = np.sqrt((unit**2 * lacking).sum(axis=-1, keepdims=True))
-            quantile = np.where(total > 0, full * joined / np.where(total > 0, total, 1), full)
-        return away(side, quantile).sum(axis=-1)
+    quantile = np.full((2, *terms.shape), full)
+    for _ in range(_ROUNDS):
+        unit = away(quantile) / quantile
+        lacking = 1 + spare * (1 - (quantile / full) ** 2)
+        total = unit.sum(axis=-1, keepdims=True)
+        joined = np.sqrt((unit**2 * lacking).sum(axis=-1, keepdims=True))
+        quantile = np.where(total > 0, full * joined / np.where(total > 0, total, 1), full)
+    below, above = away(quantile).sum(axis=-1)
 
     mean = np.where(used, share * values, 0).sum(axis=-1)
     mean = np.where(terms[..., 0] > 0, mean, np.nan)
-    return mean, mean - distance(0), mean + distance(1)
+    return mean, mean - below, mean + above
 
 
 def scaled(values: np.ndarray, low: np.ndarray, high: np.ndarray, level: float = 0.95) -> Bounds:

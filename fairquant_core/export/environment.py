@@ -50,8 +50,9 @@ def source_hash() -> str:
 def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
+        # Parsed anew whenever it is asked for.
+        about = distribution.metadata
+        if name := about["Name"]:
             # The first one on the path is the one that is imported.
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), about["Version"])
     return dict(sorted(found.items()))
