@@ -54,13 +54,13 @@ def _cells(row: Row, found: Row) -> list[str]:
         f"{row['size_bytes'] / 1e6:.2f}",
         *(f"{100 * share:.1f}" for share in shares),
         *(f"{row[name]:.2f}" for name in ("loss", "worst_loss")),
-        _change(row, found["differences"][CONTROL]),
-        _change(row, found["differences"][OWN]) if row["bits"] else "",
+        _change(row, found["differences"].get(CONTROL, [])),
+        _change(row, found["differences"].get(OWN, [])) if row["bits"] else "",
     ]
 
 
 def _change(row: Row, differences: list[Row]) -> str:
-    """Points of the worst group above a reference, with the interval; nothing for the reference itself."""
+    """Points of the worst group above a reference, with the interval; nothing where there is none."""
     key = (row["method"], row["bits"], "worst")
     for one in differences:
         if (one["method"], one["bits"], one["figure"]) == key and one["low"] is not None:

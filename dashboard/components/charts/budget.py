@@ -26,6 +26,9 @@ WORST = "worst"
 LABEL_SIDES = ("bottom left", "top right", "bottom right", "top left")
 """Names of runs take turns around their marks: runs of one budget lie close together."""
 
+LEFT_END = 1.02
+"""Sizes up to so many times that of the narrowest width everywhere count as the left end of the figure."""
+
 RUN_COLOURS = tuple(OKABE_ITO[place] for place in (2, 3, 5, 1))
 
 
@@ -74,6 +77,7 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         },
         hovertemplate="%{text}, %{x:.2f} MB<br>%{y:.3f} nats<extra>uniform</extra>",
     )
+    narrowest = uniform["megabytes"].min()
     axis = _loss_axis(plan, uniform, chosen)
     _add_runs(figure, runs, axis.least)
     figure.add_scatter(
@@ -97,8 +101,8 @@ def tradeoff(curve: pd.DataFrame, chosen: Chosen, runs: pd.DataFrame) -> go.Figu
         annotation={
             "text": f"chosen: {chosen.label}",
             "font": {"color": INK, "size": 13},
-            # Left of everything there is room, and to the right stand the labels of the narrowest width.
-            "xanchor": "right" if chosen.megabytes < uniform["megabytes"].min() else "left",
+            # At the left end there is room on its left, and on its right stands the label of the narrowest width.
+            "xanchor": "right" if chosen.megabytes < LEFT_END * narrowest else "left",
             "yanchor": "top",
         },
     )

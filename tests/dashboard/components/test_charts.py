@@ -254,7 +254,11 @@ def test_tradeoff_names_the_chosen_budget_and_compares_with_uniform() -> None:
 def test_the_chosen_budget_is_named_where_no_other_label_stands() -> None:
     none = pd.DataFrame(columns=["method", "bits", "megabytes", "loss_rise"])
     smallest = CURVE.loc[CURVE["kind"] == "uniform", "megabytes"].min()
-    for megabytes, side in ((smallest - 0.01, "right"), (smallest, "left")):
+    for megabytes, side in (
+        (smallest - 0.01, "right"),
+        (smallest, "right"),
+        (1.1 * smallest, "left"),
+    ):
         figure = budget.tradeoff(CURVE, budget.Chosen("1.5 bits", megabytes, 0.2), none)
         (note,) = (n for n in figure.layout.annotations if "chosen" in n.text)
         assert note.xanchor == side
