@@ -245,8 +245,8 @@ class Services(ReviewServices):
         return self._sweeps.board(case_id)
 
     def epochs(self, run_id: str) -> pd.DataFrame:
-        """[epoch, epochs, loss, validation_loss, average_bits, worst_group_accuracy, accuracy,
-        "accuracy: <group>"...], one row per finished epoch."""
+        """[epoch, epochs, loss, validation_loss, average_bits, widths_moved, worst_group_accuracy,
+        accuracy, "accuracy: <group>"...], one row per finished epoch."""
         return progress.epochs(self._store, self._jobs.row(run_id).id)
 
     def training_steps(self, run_id: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.backend.views import CaseView, JobKind, JobState, JobView, RunView
 from dashboard.components import chips, live, state
-from dashboard.components.sentences import achieved
+from dashboard.components.run_sentences import achieved
 from dashboard.components.words import KIND_TITLES, escaped, short, when
 
 PAGE_OF_KIND = {

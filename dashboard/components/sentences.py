@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dashboard.backend.views import CaseView, InboxView, JobState, ReviewView, RunView
+from dashboard.backend.views import CaseView, InboxView, JobState, ReviewView
 from dashboard.components.limit_words import limit_words
 from dashboard.components.words import (
     capital,
@@ -22,7 +22,6 @@ from dashboard.components.words import (
     percent,
     points,
     spelled,
-    time_left,
 )
 from fairquant_core.audit.limits import Limits
 
@@ -30,9 +29,6 @@ WITHIN, OUTSIDE, INSUFFICIENT = "WITHIN", "OUTSIDE", "INSUFFICIENT EVIDENCE"
 
 SAME_SHARE = 0.02
 """Predicted costs that differ by less than this share are called the same."""
-
-MOVED_BITS = 0.05
-"""A layer's mean width has moved when it changed by more than this; below it is rounding."""
 
 NAMED_CLASSES = 3
 """More class names would make the sentence unreadable."""
@@ -215,83 +211,6 @@ def _loss_meaning(rise: float) -> str:
     if rise < 0.5:
         return ", a serious loss"
     return ", a loss too large for the prediction to be more than a warning"
-
-
-def run_sentence(run: RunView, epochs: pd.DataFrame) -> str:
-    """Say how training goes: "Epoch 3 of 10, worst group 46 %, 12 minutes left.\""""
-    if run.state == JobState.QUEUED:
-        return "Waiting for its turn; one job runs at a time."
-    if run.state == JobState.RUNNING:
-        parts = []
-        if not epochs.empty and epochs["epoch"].iloc[-1] > 0:
-            last = epochs.iloc[-1]
-            done = min(int(last["epoch"]), int(last["epochs"]))
-            parts.append(f"epoch {done} of {int(last['epochs'])} is done")
-            if known(last["worst_group_accuracy"]):
-                parts.append(f"worst group {percent(last['worst_group_accuracy'])}")
-        else:
-            parts.append(run.stage or "starting")
-        if run.seconds_left is not None:
-            parts.append(time_left(run.seconds_left))
-        return capital(", ".join(parts)) + "."
-    if run.state == JobState.FINISHED:
-        return f"Finished: {achieved(run)}."
-    if run.state == JobState.CANCELLED:
-        return (
-            "Cancelled by a person; nothing is wrong. It can be resumed from its last checkpoint."
-        )
-    if run.state == JobState.INTERRUPTED:
-        return "Interrupted: the worker stopped. Resume continues from the last checkpoint."
-    return f"Failed: {run.error or 'no reason was recorded'}"
-
-
-def moment(epoch: float, epochs: float) -> str:
-    """Return what a point of the curves is: "epoch 3", or the average that follows the last epoch."""
-    return "averaging" if epoch > epochs else f"epoch {int(epoch)}"
-
-
-def averaging_sentence(epochs: pd.DataFrame) -> str:
-    """Say what the averaging after the last epoch did; "" where nothing was averaged."""
-    ended = epochs[epochs["epoch"] > epochs["epochs"]]
-    trained = epochs[epochs["epoch"] == epochs["epochs"]]
-    if ended.empty or trained.empty:
-        return ""
-    before, after = (percent(rows["worst_group_accuracy"].iloc[0]) for rows in (trained, ended))
-    return (
-        "After the last epoch the trained weights were averaged with those before the training and rounded "
-        f"anew: worst group {before} before, {after} after (validation photographs)."
-    )
-
-
-def achieved(run: RunView) -> str:
-    """Return asked and achieved bits with the size of the packed file."""
-    text = f"{run.bits:g} bits asked"
-    if run.achieved_bits is not None:
-        text += f", {run.achieved_bits:.2f} achieved"
-    if run.bytes_packed:
-        text += f", {megabytes(run.bytes_packed)}"
-    return text
-
-
-def trajectory_sentence(bits: pd.DataFrame) -> str:
-    """Say how many layers changed their width during training; none is said as plainly.
-
-    Parameters
-    ----------
-    bits : [epoch, layer, bits].
-    """
-    if bits.empty:
-        return "No epoch has finished yet."
-    if bits["epoch"].nunique() < 2:
-        return "The widths of the plan; whether they move is seen after the first epoch."
-    spread = bits.groupby("layer")["bits"].agg(lambda widths: widths.max() - widths.min())
-    moved = int((spread > MOVED_BITS).sum())
-    if moved == 0:
-        return f"No layer changed its width: all {len(spread)} lines are flat."
-    return (
-        f"{moved} of {len(spread)} layers changed their mean width by more than {MOVED_BITS:g} "
-        f"bits; the largest change is {spread.max():.2f} bits."
-    )
 
 
 def compare_sentence(verdicts: pd.DataFrame, differences: pd.DataFrame, limits: Limits) -> str:

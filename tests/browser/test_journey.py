@@ -26,7 +26,7 @@ def test_demo_journey(server: Server, browser, tmp_path: Path) -> None:
     journey.open()
     journey.case()
     journey.sensitivity()
-    journey.budget(epochs=2)
+    journey.budget(epochs=1)
     journey.run()
     web = psutil.Process(server.process.pid)
     assert web.memory_info().rss < MEMORY_LIMIT

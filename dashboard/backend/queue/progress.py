@@ -28,6 +28,7 @@ EPOCH_COLUMNS = (
     "loss",
     "validation_loss",
     "average_bits",
+    "widths_moved",
     "worst_group_accuracy",
     "accuracy",
 )

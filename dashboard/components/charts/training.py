@@ -16,7 +16,7 @@ from dashboard.components.charts.palette import (
     framed,
     group_styles,
 )
-from dashboard.components.sentences import MOVED_BITS, moment
+from dashboard.components.run_sentences import MOVED_BITS, moment
 from dashboard.components.words import percent
 
 ACCURACY_PREFIX = "accuracy: "

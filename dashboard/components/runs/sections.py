@@ -10,8 +10,9 @@ import streamlit as st
 from dashboard.backend.views import JobState, JobView, RunView
 from dashboard.components import live, state, tables
 from dashboard.components.charts import training as charts
-from dashboard.components.sentences import averaging_sentence, run_sentence, trajectory_sentence
+from dashboard.components.run_sentences import averaging_sentence, run_sentence, trajectory_sentence
 from dashboard.components.words import capital, escaped, when
+from fairquant_core.quantization.catalogue import GRANULARITIES
 
 RUN_STAGES = ("images", "sensitivity", "training", "audit")
 """Stages of a run in their order."""
@@ -83,7 +84,8 @@ def curves(run: RunView, epochs: pd.DataFrame, groups: Sequence[str]) -> None:
     bits = state.services().bits_trajectory(run.id)
     if bits.empty:
         return
-    sentence = trajectory_sentence(bits)
+    unit = run.config.get("granularity", GRANULARITIES[0])
+    sentence = trajectory_sentence(bits, epochs["widths_moved"].iloc[-1], unit)
     st.markdown("**Bits of every layer over time**")
     if bits["epoch"].nunique() > 1:
         tables.chart(charts.trajectory(bits), "run_trajectory", sentence)

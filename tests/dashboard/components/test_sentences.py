@@ -8,7 +8,7 @@ import pytest
 from dashboard.backend.views import InboxView, JobState
 from dashboard.components import sentences
 from fairquant_core.audit.criteria import Limits
-from tests.dashboard.made_data import case_view, epochs_frame, job_view, run_view
+from tests.dashboard.made_data import case_view, job_view, run_view
 
 GROUPS = ["FST I-II", "FST III-IV", "FST V-VI"]
 
@@ -114,58 +114,6 @@ def test_budget_says_size_cost_and_meaning() -> None:
         "At 4 bits the file is 1.4 MB, 7.0 times smaller than now; predicted cost of rounding alone "
         "for the worst group, types V-VI: 0.06 nats, a noticeable loss of certainty."
     )
-
-
-def test_running_training_says_epoch_worst_group_and_time() -> None:
-    run = run_view(state=JobState.RUNNING, seconds_left=720.0)
-
-    text = sentences.run_sentence(run, epochs_frame(3, 10))
-
-    assert text == "Epoch 3 of 10 is done, worst group 46 %, about 12 minutes left."
-
-
-@pytest.mark.parametrize(
-    ("state", "start"),
-    [
-        (JobState.QUEUED, "Waiting for its turn"),
-        (JobState.CANCELLED, "Cancelled by a person; nothing is wrong"),
-        (JobState.INTERRUPTED, "Interrupted"),
-        (JobState.FAILED, "Failed: out of memory"),
-    ],
-)
-def test_every_end_of_a_run_has_its_own_words(state: JobState, start: str) -> None:
-    run = run_view(state=state, error="out of memory")
-
-    assert sentences.run_sentence(run, epochs_frame(0)).startswith(start)
-
-
-def test_what_the_averaging_did_is_said() -> None:
-    """The last point of the curves is not an epoch but what came out."""
-    epochs = epochs_frame(5, 4)
-
-    text = sentences.averaging_sentence(epochs)
-
-    assert text.endswith("worst group 48 % before, 50 % after (validation photographs).")
-    assert sentences.averaging_sentence(epochs_frame(4, 4)) == ""
-    assert [sentences.moment(epoch, 4) for epoch in (4, 5)] == ["epoch 4", "averaging"]
-    run = run_view(state=JobState.RUNNING, seconds_left=None)
-    assert sentences.run_sentence(run, epochs) == "Epoch 4 of 4 is done, worst group 50 %."
-
-
-def test_a_plan_that_did_not_move_is_called_flat() -> None:
-    bits = pd.DataFrame(
-        {"epoch": [0, 1, 0, 1], "layer": ["a", "a", "b", "b"], "bits": [4, 4, 3, 3]}
-    )
-
-    assert sentences.trajectory_sentence(bits) == (
-        "No layer changed its width: all 2 lines are flat."
-    )
-
-
-def test_one_epoch_alone_is_not_called_flat() -> None:
-    bits = pd.DataFrame({"epoch": [1], "layer": ["a"], "bits": [4]})
-
-    assert "flat" not in sentences.trajectory_sentence(bits)
 
 
 @pytest.mark.parametrize(
