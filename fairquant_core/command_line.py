@@ -113,13 +113,21 @@ def run(options: argparse.Namespace) -> int:
     from fairquant_core import pipeline, scoring
     from fairquant_core.audit.criteria import Limits
     from fairquant_core.audit.summary_text import print_table
+    from fairquant_core.quantization.budget import budget_bits
 
     config = run_config(options)
     cohort = _cohort(options, _origin(options.classifier))
+    classifier = scoring.load_any(
+        options.classifier, **_foreign(options, cohort, options.classifier)
+    )
+    if options.size_bytes is not None and options.bits is None:
+        # What is usual (the menu, how training begins and ends) goes by the bits that the size leaves.
+        options.bits = budget_bits(config, classifier)
+        config = run_config(options)
     started = time.monotonic()
     result = pipeline.run(
         cohort,
-        scoring.load_any(options.classifier, **_foreign(options, cohort, options.classifier)),
+        classifier,
         config,
         group_column=_group_column(options, cohort),
         scheme=_scheme(options, cohort),

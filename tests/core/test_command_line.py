@@ -12,11 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fairquant_core import pipeline
 from fairquant_core.audit.predictions import Predictions
 from fairquant_core.command_line import main
+from fairquant_core.errors import FairQuantError
 from fairquant_core.export.bundle import write_bundle
 from fairquant_core.export.signing import local_key
 from fairquant_core.models.checkpoint import load_classifier, read_description
+from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.plan import BitPlan
 from tests.core.export.made_bundle import members_of, without_signature
 
@@ -71,6 +74,28 @@ def test_a_file_size_is_kept_by_the_real_file(place: Path, small_cohort_folder: 
     plan = BitPlan.from_json(json.loads((out / "plan.json").read_text()))
     assert set(plan.widths["conv_stem"].tolist()) == {8}
     assert plan.widths["classifier"].min() >= 6
+
+
+@pytest.mark.parametrize(("size", "bits"), [("290kB", (2.0, 2.5)), ("400kB", (3.5, 6.0))])
+def test_a_file_size_has_the_defaults_of_the_bits_it_leaves(
+    place: Path, small_cohort_folder: Path, monkeypatch: pytest.MonkeyPatch, size: str, bits: tuple
+) -> None:
+    """A small file is not planned and trained as one of four bits would be."""
+    asked: list[RunConfig] = []
+
+    def seen(cohort: object, classifier: object, config: RunConfig, **others: object) -> None:
+        asked.append(config)
+        raise FairQuantError("enough")
+
+    monkeypatch.setattr(pipeline, "run", seen)
+    arguments = ["run", "--classifier", str(place / "full.safetensors"), "--quiet"]
+    cohort = ["--cohort", str(small_cohort_folder), "--cache", str(place / "cache")]
+    wanted = ["--groups", "fitzpatrick", "--size-bytes", size, "--out", str(place / "none")]
+    assert main([*arguments, *cohort, *wanted]) == 2
+    (config,) = asked
+    assert bits[0] < config.bits < bits[1]
+    usual = RunConfig(bits=config.bits)
+    assert (config.menu, config.trained_share) == (usual.menu, usual.trained_share)
 
 
 def test_evaluate_gives_exactly_the_audited_predictions(
