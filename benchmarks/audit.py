@@ -4,7 +4,7 @@
 
 Three tables: the time for all measures of 1,200 images x 21 classes x 6 groups with 2,000 resamples;
 how likely a loss is flagged, by group size; and how often any of several groups is flagged though none
-is harmed. Whether the intervals hold the truth is the question of `coverage.py`.
+is harmed. Whether the intervals hold the truth is the question of `interval_coverage.py`.
 """
 
 from __future__ import annotations

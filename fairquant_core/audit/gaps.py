@@ -49,7 +49,7 @@ def gap_estimate(values: np.ndarray, noise: np.ndarray, level: float = 0.95) -> 
     Bootstrap test inversion (Davison & Hinkley 1997, section 5.3). The bias of a gap depends on more
     than its size: it is largest where the groups lie at two ends and few columns differ, smallest
     where one group lies at each end and all columns differ alike. The lower bound is taken in the
-    first shape, the upper bound in the second. Checked by simulation: see `benchmarks.coverage`.
+    first shape, the upper bound in the second. Checked by simulation: see `benchmarks.interval_coverage`.
     """
     usable = (~np.isnan(values)).sum(axis=0) >= 2
     if not usable.any():

@@ -152,7 +152,7 @@ def mean_interval(
     Linearised variance over clusters with the factor n / (n - 1) (Davison & Hinkley 1997, section 3.8).
     Observations added before the variance is taken: Agresti & Coull 1998, The American Statistician
     52:119, for shares; how large the added ones are is learnt from the data here. How many it takes
-    was found by simulation: see `benchmarks.coverage`.
+    was found by simulation: see `benchmarks.interval_coverage`.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from fairquant_core.quantization.layers import original_weight
 from fairquant_core.quantization.plan import PRUNED
 from fairquant_core.quantization.projection import project
 from fairquant_core.quantization.quantizer import quantizers
-from fairquant_core.quantization.straight_through import Mixture, in_blocks, rounded
+from fairquant_core.quantization.straight_through import Mixture, rounded
 
 
 class QuantizerBank:
@@ -24,11 +24,8 @@ class QuantizerBank:
 
     def __init__(self, model: nn.Module) -> None:
         found = quantizers(model)
-        owners = list(found.values())
-        weights = [original_weight(model.get_submodule(name)) for name in found]
-        order, self.blocks = in_blocks(weights)
-        self.owners = [owners[place] for place in order]
-        self.weights = [weights[place] for place in order]
+        self.owners = list(found.values())
+        self.weights = [original_weight(model.get_submodule(name)) for name in found]
         self.rows = [len(owner.log_clip) for owner in self.owners]
         self.units = [len(owner.bits) for owner in self.owners]
         sizes = [torch.full((len(q.bits),), float(q.weights_per_unit)) for q in self.owners]
@@ -85,7 +82,7 @@ class QuantizerBank:
             low, high, share = mix_of(self._bits(), self.menus, hardness)
             grids = self._grid(clip, low), self._grid(clip, high)
             mixture = Mixture(clip, *grids, share[self.unit_of_row])
-        found = rounded(self.weights, mixture, self.blocks)
+        found = rounded(self.weights, mixture)
         for owner, weight in zip(self.owners, found, strict=True):
             owner.prepared = weight
         return self.average()
@@ -102,7 +99,7 @@ class QuantizerBank:
         nearest = (self._bits() - self.menus).abs_().argmin(1, keepdim=True)
         return self.menus.gather(1, nearest)
 
-    def _grid(self, clip: Tensor, steps: Tensor) -> Grid:
+    def _grid(self, clip: Tensor, steps: Tensor) -> Grid[Tensor]:
         """The grid of every output channel. Shapes: ``steps`` (U, 1)."""
         return grid_of(clip, steps[self.unit_of_row])
 

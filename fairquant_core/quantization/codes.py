@@ -15,10 +15,13 @@ benchmarks/rounding_error.py).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Values = TypeVar("Values", Tensor, np.ndarray)
 
 PRUNED_STEPS = 0.25
 """Steps that a pruned channel's range is divided by, so that its step is a finite number; its codes are all 0."""
@@ -38,24 +41,20 @@ def step_of(clip: Tensor, steps: Tensor) -> Tensor:
     return clip / steps.clamp(min=PRUNED_STEPS)
 
 
-class Grid(NamedTuple):
+class Grid(NamedTuple, Generic[Values]):
     """The codes of each channel as numbers to compute with.
 
-    Shapes: all (C, 1). Units: ``steps`` as :func:`levels`; ``scale`` is one step; ``half`` is half a step as a share
-    of the range.
+    Shapes: all (C, 1), arrays (C,). Units: ``steps`` as :func:`levels`; ``scale`` is one step; ``half`` is half a
+    step as a share of the range.
     """
 
-    steps: Tensor
-    scale: Tensor
-    half: Tensor
-
-    def split(self, rows: list[int]) -> list[Grid]:
-        """One grid per layer, of so many channels each."""
-        return [Grid(*parts) for parts in zip(*(part.split(rows) for part in self), strict=True)]
+    steps: Values
+    scale: Values
+    half: Values
 
 
 @torch.no_grad()
-def grid_of(clip: Tensor, steps: Tensor) -> Grid:
+def grid_of(clip: Tensor, steps: Tensor) -> Grid[Tensor]:
     """The grid of ranges that are so many steps wide on each side of their middle."""
     return Grid(steps, step_of(clip, steps), 0.5 / steps.clamp(min=PRUNED_STEPS))
 

@@ -9,20 +9,14 @@ straight through, and the gradient of a width between two others is the real dif
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairquant_core.quantization.codes import Grid, codes_at
-
-_EDGE = 1 + 1e-6
-"""A weight at the very edge of the range counts as inside; the margin absorbs the division's rounding."""
-
-SMALL = 1 << 16
-"""Layers of at most so many weights are computed together with others. Units: weights."""
+from fairquant_core.quantization.codes import Grid
 
 
 class Mixture(NamedTuple):
@@ -34,45 +28,20 @@ class Mixture(NamedTuple):
     """
 
     clip: Tensor
-    low: Grid
-    high: Grid | None = None
+    low: Grid[Tensor]
+    high: Grid[Tensor] | None = None
     share: Tensor | None = None
 
 
-def rounded(
-    weights: Sequence[Tensor], mixture: Mixture, blocks: Sequence[int] | None = None
-) -> tuple[Tensor, ...]:
+def rounded(weights: Sequence[Tensor], mixture: Mixture) -> tuple[Tensor, ...]:
     """The quantised weights of any number of layers, with gradients for weights, range and share.
 
     All layers are one node of the graph: a node for each would cost more than its arithmetic.
 
-    Parameters
-    ----------
-    blocks
-        How many neighbours are computed together, see :func:`in_blocks`; one by one if left out.
-
     Shapes: as ``weights``, whose first dimension is the output channels.
     """
     grids = (mixture.low,) if mixture.high is None else (mixture.low, mixture.high)
-    blocks = [1] * len(weights) if blocks is None else blocks
-    return _Rounded.apply(mixture.clip, mixture.share, grids, blocks, *weights)
-
-
-def in_blocks(weights: Sequence[Tensor]) -> tuple[list[int], list[int]]:
-    """An order of the layers in which small ones with equally many weights per channel are neighbours.
-
-    Half the layers of MobileNetV2 are so small that calling costs more than computing: joined, they take half
-    the time.
-
-    Returns
-    -------
-    The order, as places in ``weights``, and how many neighbours make up each block.
-    """
-    blocks: dict[tuple[int, int], list[int]] = {}
-    for place, weight in enumerate(weights):
-        joins = weight.numel() <= SMALL
-        blocks.setdefault((weight[0].numel(), -1 if joins else place), []).append(place)
-    return [place for block in blocks.values() for place in block], [*map(len, blocks.values())]
+    return _Rounded.apply(mixture.clip, mixture.share, grids, *weights)
 
 
 class _Rounded(torch.autograd.Function):
@@ -86,12 +55,11 @@ class _Rounded(torch.autograd.Function):
         ctx: Any,
         clip: Tensor,
         share: Tensor | None,
-        grids: tuple[Grid, ...],
-        blocks: Sequence[int],
+        grids: tuple[Grid[Tensor], ...],
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        members = _grouped(weights, blocks)
-        rows = [sum(map(len, block)) for block in members]
+        from fairquant_core.quantization.kernels import round_rows
+
         terms = grids
         if share is not None:
             parts = (1 - share, share)
@@ -99,80 +67,69 @@ class _Rounded(torch.autograd.Function):
                 grid._replace(scale=grid.scale * part)
                 for grid, part in zip(grids, parts, strict=True)
             )
-        by_block = zip(*(term.split(rows) for term in terms), strict=True)
-        found: list[Tensor] = []
-        kept = []
-        for block, inverse, own in zip(
-            members, clip.reciprocal().split(rows), by_block, strict=True
-        ):
-            weight = _joined(block)
-            place = weight * inverse
-            places = [place + grid.half for grid in own]
-            codes = [codes_at(at, grid.steps) for at, grid in zip(places, own, strict=True)]
-            out = codes[0] * own[0].scale
-            if share is not None:
-                out.addcmul_(codes[1], own[1].scale)
-            found += _parted(out, block)
-            kept.append((weight, places, codes))
-        # The weights are not read again: saved, they make torch refuse a change before the gradients.
+        inverse = _array(clip.reciprocal())
+        low, *high = (Grid(*map(_array, term)) for term in terms)
+        found = []
+        for weight, rows in zip(weights, _places(weights), strict=True):
+            out = torch.empty_like(weight, memory_format=torch.contiguous_format)
+            second = _rows(high[0], rows) if high else None
+            round_rows(_matrix(weight), inverse[rows], _rows(low, rows), second, _matrix(out))
+            found.append(out)
+        # Saved ones make torch refuse gradients for weights that were changed in between.
         ctx.save_for_backward(clip, share, *weights)
-        ctx.grids, ctx.terms, ctx.kept = grids, terms, kept
-        ctx.blocks, ctx.rows = blocks, rows
+        ctx.grids, ctx.terms = grids, terms
         return tuple(found)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        clip, share, *_ = ctx.saved_tensors
-        members = _grouped(gradients, ctx.blocks)
-        shares = [] if share is None else share.split(ctx.rows)
-        dots: list[list[Tensor]] = [[] for _ in ctx.grids]
-        pulls, passed = [], []
-        for number, (block, (weight, places, codes)) in enumerate(
-            zip(members, ctx.kept, strict=True)
-        ):
-            gradient = _joined(block)
-            inside = _inside(gradient, places[0])
-            if share is not None:
-                inside = torch.lerp(inside, _inside(gradient, places[1]), shares[number])
-            for found, code in zip(dots, codes, strict=True):
-                found.append(_row_dot(gradient, code))
-            pulls.append(_row_dot(inside, weight))
-            passed += _parted(inside, block)
-        along = [torch.cat(found) for found in dots]
-        for_clip = -torch.cat(pulls)
+        from fairquant_core.quantization.kernels import pull_mixed_rows, pull_rows
+
+        clip, share, *weights = ctx.saved_tensors
+        inverse = _array(clip.reciprocal())
+        grids = [Grid(*map(_array, grid)) for grid in ctx.grids]
+        along = [torch.empty_like(clip) for _ in grids]
+        pulls = torch.empty_like(clip)
+        sums = [_array(each) for each in (*along, pulls)]
+        parts = None if share is None else _array(share)
+        passed = []
+        for weight, gradient, rows in zip(weights, gradients, _places(weights), strict=True):
+            out = torch.empty_like(weight, memory_format=torch.contiguous_format)
+            given = _matrix(weight), _matrix(gradient), inverse[rows]
+            own = [_rows(grid, rows) for grid in grids]
+            results = _matrix(out), *(each[rows] for each in sums)
+            if parts is None:
+                pull_rows(*given, *own, *results)
+            else:
+                pull_mixed_rows(*given, *own, parts[rows], *results)
+            passed.append(out)
+        for_clip = -pulls
         for term, dot in zip(ctx.terms, along, strict=True):
             for_clip.addcmul_(term.scale, dot)
         for_share = None
         if share is not None:
             for_share = along[1] * ctx.grids[1].scale - along[0] * ctx.grids[0].scale
-        return for_clip.div_(clip), for_share, None, None, *passed
+        return for_clip.div_(clip), for_share, None, *passed
 
 
-def _grouped(tensors: Sequence[Tensor], blocks: Sequence[int]) -> list[Sequence[Tensor]]:
-    """The tensors of each block."""
-    ends = list(accumulate(blocks))
-    return [tensors[end - count : end] for end, count in zip(ends, blocks, strict=True)]
+def _places(weights: Sequence[Tensor]) -> list[slice]:
+    """Where the channels of each layer lie among those of all."""
+    ends = np.cumsum([len(weight) for weight in weights])
+    return [
+        slice(end - len(weight), end) for end, weight in zip(ends.tolist(), weights, strict=True)
+    ]
 
 
-def _joined(block: Sequence[Tensor]) -> Tensor:
-    """One matrix of the channels of all layers of a block. Shapes: -> (C, K)."""
-    if len(block) == 1:
-        return block[0].flatten(1)
-    return torch.cat([tensor.flatten(1) for tensor in block])
+def _rows(grid: Grid[np.ndarray], rows: slice) -> Grid[np.ndarray]:
+    """The grid of one layer's channels."""
+    return Grid(*(part[rows] for part in grid))
 
 
-def _parted(joined: Tensor, block: Sequence[Tensor]) -> list[Tensor]:
-    """Take a matrix apart again, in the shapes of the block's tensors."""
-    parts = joined.split([len(tensor) for tensor in block])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, block, strict=True)]
+def _matrix(weight: Tensor) -> np.ndarray:
+    """The memory of a layer's weights, or a copy in the order of its channels. Shapes: -> (C, K)."""
+    return weight.detach().flatten(1).contiguous().numpy()
 
 
-def _inside(gradient: Tensor, place: Tensor) -> Tensor:
-    """The gradient where the weight is not clipped, zero elsewhere: one pass over memory."""
-    return torch.ops.aten.hardtanh_backward(gradient, place, -_EDGE, _EDGE)
-
-
-def _row_dot(left: Tensor, right: Tensor) -> Tensor:
-    """Dot product of each row. Shapes: (C, K), (C, K) -> (C, 1)."""
-    return (left * right).sum(1, keepdim=True)
+def _array(column: Tensor) -> np.ndarray:
+    """The memory of a column, or a copy of what is spread over several rows. Shapes: (C, 1) -> (C,)."""
+    return column.detach().flatten().contiguous().numpy()

@@ -1,4 +1,7 @@
-"""Do 95 % intervals hold the truth in 95 % of audits? Seeded simulations; see benchmarks.coverage for more designs."""
+"""Do 95 % intervals hold the truth in 95 % of audits? Seeded simulations.
+
+More designs: benchmarks.interval_coverage.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.coverage import (
+from benchmarks.interval_coverage import (
     MEASURES,
     Design,
     Several,

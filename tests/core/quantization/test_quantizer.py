@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numba
 import pytest
 import torch
 from torch.nn.utils import parametrize
 
+from fairquant_core.quantization import kernels
 from fairquant_core.quantization.bank import QuantizerBank
 from fairquant_core.quantization.codes import grid_of, levels, quantise
 from fairquant_core.quantization.compressed import attach, compress
 from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
 from fairquant_core.quantization.ranges import best_clip
-from fairquant_core.quantization.straight_through import Mixture, in_blocks, rounded
+from fairquant_core.quantization.straight_through import Mixture, rounded
 from fairquant_core.training.methods import uniform_widths
 
 
@@ -188,34 +190,58 @@ def test_whole_widths_round_the_same_with_and_without_learning() -> None:
 
 
 def test_layers_rounded_together_get_what_each_would_get_alone() -> None:
-    """Values and every gradient, with and without joining small layers; a layer's order must not matter."""
+    """Values and every gradient, however a layer's weights lie in memory."""
     generator = torch.Generator().manual_seed(3)
-    shapes = [(6, 3, 3, 3), (8, 1, 3, 3), (5, 40), (4, 1, 3, 3), (7, 40)]
+    shapes = [(6, 3, 3, 3), (8, 1, 3, 3), (5, 40), (4, 1, 3, 3)]
     weights = [torch.randn(shape, generator=generator) for shape in shapes]
     upstream = [torch.randn(shape, generator=generator) for shape in shapes]
-    order, blocks = in_blocks(weights)
-    assert sorted(order) == list(range(5)) and sorted(blocks) == [1, 2, 2]
 
-    def gradients(places: list[int], blocks: list[int] | None) -> dict[int, list[torch.Tensor]]:
-        leaves = [weights[place].clone().requires_grad_() for place in places]
+    def gradients(places: list[int], order: torch.memory_format) -> list[list[torch.Tensor]]:
+        def turned(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.contiguous(memory_format=order) if tensor.ndim == 4 else tensor
+
+        leaves = [turned(weights[place].clone()).requires_grad_() for place in places]
         rows = [len(leaf) for leaf in leaves]
         clip = torch.cat([torch.full((len(leaf), 1), 1.0) for leaf in leaves]).requires_grad_()
         share = torch.cat(
             [torch.linspace(0, 1, len(leaf)).unsqueeze(1) for leaf in leaves]
         ).requires_grad_()
         grids = (grid_of(clip, levels(column(bits, len(clip)))) for bits in (2, 4))
-        out = rounded(leaves, Mixture(clip, *grids, share), blocks)
-        torch.autograd.backward(out, [upstream[place] for place in places])
+        out = rounded(leaves, Mixture(clip, *grids, share))
+        torch.autograd.backward(out, [turned(upstream[place]) for place in places])
         parts = zip(clip.grad.split(rows), share.grad.split(rows), strict=True)
-        return {
-            place: [value.detach(), leaf.grad, *part]
-            for place, value, leaf, part in zip(places, out, leaves, parts, strict=True)
-        }
+        return [
+            [value.detach(), leaf.grad, *part]
+            for value, leaf, part in zip(out, leaves, parts, strict=True)
+        ]
 
-    together = gradients(order, blocks)
-    for place in range(5):
-        for found, alone in zip(together[place], gradients([place], None)[place], strict=True):
-            torch.testing.assert_close(found, alone)
+    together = gradients([0, 1, 2, 3], torch.channels_last)
+    for place in range(4):
+        (alone,) = gradients([place], torch.contiguous_format)
+        for found, expected in zip(together[place], alone, strict=True):
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_weights_that_are_no_numbers_stay_so(share: float | None) -> None:
+    """So that training stops, instead of going on with the end of the range."""
+    weight = torch.tensor([[0.3, float("nan"), float("inf")]])
+    clip, grid = column(1.0, 1), grid_of(column(1.0, 1), levels(column(4, 1)))
+    mixture = Mixture(clip, grid, *([] if share is None else [grid, column(share, 1)]))
+    (out,) = rounded([weight], mixture)
+    assert out.isnan().tolist() == [[False, True, False]]
+
+
+def test_rounding_needs_no_folder_to_keep_what_is_compiled(monkeypatch) -> None:
+    def nowhere(function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    real = numba.njit
+    monkeypatch.setattr(
+        numba, "njit", lambda **how: nowhere if how.pop("cache", False) else real(**how)
+    )
+    doubled = kernels._compiled()(lambda number: 2 * number)
+    assert doubled(21) == 42
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

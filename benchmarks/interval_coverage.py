@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth in 95 % of audits? Every figure of an audit, in many designs.
 
-    python benchmarks/coverage.py [--audits 400] [--json FILE]
+    python benchmarks/interval_coverage.py [--audits 400] [--json FILE]
 
 Three parts. One group: every measure, its level and its change, over designs (images of a group,
 accuracy, share of answers that the second model changes, photographs per patient). Several groups,
