@@ -111,7 +111,7 @@ def verdict_sentence(
     if verdict == Verdict.WITHIN:
         return f"{head}{_at_most(worst, limits.margin)}, {limit}: within the limit."
     if verdict == Verdict.OUTSIDE:
-        return f"{head}no less than a loss of {in_points(best)} points, {limit}: outside the limit."
+        return f"{head}no less than a loss of {in_points(best)}, {limit}: outside the limit."
     if missing:
         settle = " and ".join(missing)
         if not math.isnan(needed):
@@ -122,17 +122,17 @@ def verdict_sentence(
         settle = f"about {needed:,.0f} {counted_images(limits)} would settle it"
     if best > limits.margin and not missing:
         sure = -row["high_among"][among - 1]
-        least = f"the loss may be as small as {in_points(sure)} points"
+        least = f"the loss may be as small as {in_points(sure)}"
         return (
             f"{title(row['group'])}: {moved}; looked at alone, that is a loss of at least "
-            f"{in_points(best)} points, and {limit}. But {among} results are judged at once (every group, "
+            f"{in_points(best)}, and {limit}. But {among} results are judged at once (every group, "
             "and all images together), and one of them can look like that by chance. With allowance "
             f"for that, {least if sure > 0 else 'there may be no loss at all'}: insufficient evidence; "
             f"{settle}."
         )
-    span = f"a loss between {in_points(best)} and {in_points(worst)} points"
+    span = f"a loss between {in_points(best)} and {in_points(worst)}"
     if best < 0:
-        span = f"anything from a gain of {in_points(-best)} to a loss of {in_points(worst)} points"
+        span = f"anything from a gain of {in_points(-best)} to a loss of {in_points(worst)}"
     return f"{head}{span}, {limit}: insufficient evidence; {settle}."
 
 
@@ -169,11 +169,16 @@ def title(group: str) -> str:
 
 
 def points(fraction: float, margin: float | None = None) -> str:
-    """Percentage points with one digit, or two where one would look equal to the limit."""
+    """Percentage points with one digit, or two where one would look equal to the limit.
+
+    >>> points(0.031), points(0.01), points(0.02), points(0.0204, 0.02)
+    ('3.1 points', '1 point', '2 points', '2.04 points')
+    """
     shown = f"{100 * fraction:.1f}"
     if margin is not None and fraction != margin and shown == f"{100 * margin:.1f}":
-        return f"{100 * fraction:.2f}"
-    return shown.removesuffix(".0")
+        return f"{100 * fraction:.2f} points"
+    number = shown.removesuffix(".0")
+    return f"{number} {'point' if number == '1' else 'points'}"
 
 
 def _two_digits(images: float) -> float:
@@ -188,9 +193,10 @@ def _counted(row: Mapping, limits: Limits) -> str:
     if net == 0 and row["lost"] == 0:
         return f"none of {n} {images} changed"
     if net == 0:
-        return f"{row['lost']} of {n} {images} were lost and as many gained"
+        return f"{row['lost']} of {n} {images} {'was' if row['lost'] == 1 else 'were'} lost and as many gained"
     moved = points(abs(row["difference"]))
-    return f"{abs(net)} of {n} {images} ({moved} points) were {'lost' if net > 0 else 'gained'} net"
+    were = "was" if abs(net) == 1 else "were"
+    return f"{abs(net)} of {n} {images} ({moved}) {were} {'lost' if net > 0 else 'gained'} net"
 
 
 def _moved(row: Mapping, limits: Limits) -> str:
@@ -202,10 +208,10 @@ def _moved(row: Mapping, limits: Limits) -> str:
     if abs(change) < 5e-4:
         return f"the {name} stayed at {after}"
     moved = "fell" if change < 0 else "rose"
-    return f"the {name} {moved} from {before} to {after} ({points(abs(change))} points)"
+    return f"the {name} {moved} from {before} to {after} ({points(abs(change))})"
 
 
 def _at_most(worst: float, margin: float) -> str:
     if worst <= 0:
-        return f"no loss (a gain of at least {points(-worst)} points)"
-    return f"a loss of at most {points(worst, margin)} points"
+        return f"no loss (a gain of at least {points(-worst)})"
+    return f"a loss of at most {points(worst, margin)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import EvaluationError
 
 LIMIT = 1e-4
@@ -118,7 +119,11 @@ def compare_logits(
 
     return Parity(
         part("all", np.ones(len(names), dtype=bool)),
-        tuple(part(str(group), own == group) for group in dict.fromkeys(own)),
+        tuple(part(name, own == name) for name in sorted(set(groups), key=_last_if_unknown)),
         tuple(names[position] for position in np.flatnonzero(~same)[:LISTED]),
         limit,
     )
+
+
+def _last_if_unknown(group: str) -> tuple[bool, str]:
+    return group == UNKNOWN, group

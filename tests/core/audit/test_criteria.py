@@ -121,7 +121,7 @@ def test_three_verdicts(make_predictions: MakePredictions) -> None:
     assert "outside the limit" in judged.loc["bad", "sentence"]
     assert judged.loc["good", "sentence"] == (
         "good: 5 of 2000 images were lost and as many gained; the data allow a loss of at most "
-        "0.4 points, the limit is 2: within the limit."
+        "0.4 points, the limit is 2 points: within the limit."
     )
 
 
@@ -136,8 +136,8 @@ def test_a_harm_must_stand_among_all_that_are_judged(make_predictions: MakePredi
     assert row["verdict"] == Verdict.INSUFFICIENT
     assert row["sentence"] == (
         "harmed: 6 of 40 images (15 points) were lost net; looked at alone, that is a loss of at least "
-        "4.9 points, and the limit is 2. But 7 results are judged at once (every group, and all images "
-        "together), and one of them can look like that by chance. With allowance for that, there may "
+        "4.9 points, and the limit is 2 points. But 7 results are judged at once (every group, and all "
+        "images together), and one of them can look like that by chance. With allowance for that, there may "
         "be no loss at all: insufficient evidence; about 48 images would settle it."
     )
     more = differences(make_predictions, harmed=(44, 7, 0), **spared)
@@ -180,12 +180,25 @@ def test_the_allowance_makes_no_group_pass(make_predictions: MakePredictions) ->
     assert within[0] == within[1] == {"overall", *changes}
 
 
+@pytest.mark.parametrize(
+    ("lost", "gained", "start"),
+    [
+        (1, 0, "one: 1 of 100 images (1 point) was lost net; "),
+        (1, 1, "one: 1 of 100 images was lost and as many gained; "),
+        (0, 2, "one: 2 of 100 images (2 points) were gained net; "),
+    ],
+)
+def test_one_image_is_not_several(make_predictions: MakePredictions, lost, gained, start) -> None:
+    table = differences(make_predictions, one=(100, lost, gained))
+    assert verdict_of(table, "one")["sentence"].startswith(start)
+
+
 def test_sentence_says_what_would_settle_it(make_predictions: MakePredictions) -> None:
     table = differences(make_predictions, **{"FST V-VI": (127, 5, 1)})
     row = verdict_of(table, "FST V-VI")
     assert row["sentence"] == (
         "FST V-VI: 4 of 127 images (3.1 points) were lost net; the data allow anything from a gain "
-        "of 0.9 to a loss of 8.2 points, the limit is 2: insufficient evidence; "
+        "of 0.9 points to a loss of 8.2 points, the limit is 2 points: insufficient evidence; "
         "about 1,300 images would settle it."
     )
     # If the same share of images changes among that many, it is indeed settled, and not before.
@@ -278,7 +291,7 @@ def test_sentence_about_missed_melanomas(make_predictions: MakePredictions) -> N
     )
     assert verdict_of(found, "x", limits)["sentence"] == (
         "x: 30 of 60 images of melanoma (50 points) were lost net; the data allow no less than a "
-        "loss of 37.7 points, the limit is 2: outside the limit."
+        "loss of 37.7 points, the limit is 2 points: outside the limit."
     )
     never = Limits("sensitivity", positive=("keratosis",))
     absent = paired_difference(
