@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE, DASHBOARD = ROOT / "fairquant_core", ROOT / "dashboard"
-HEAVY = ("torch", "timm", "captum", "torchvision")
+HEAVY = ("torch", "timm", "captum", "torchvision", "numba")
 
 FLOORS = {
     "errors": 0,
@@ -76,6 +76,7 @@ NEEDS_TORCH = {
             "convolutions",
             "exact",
             "int8",
+            "kernels",
             "layers",
             "network",
             "products",
@@ -91,6 +92,7 @@ NEEDS_TORCH = {
             "budget",
             "codes",
             "compressed",
+            "kernels",
             "layers",
             "quantizer",
             "ranges",
