@@ -192,11 +192,12 @@ def _counted(row: Mapping, limits: Limits) -> str:
     images = counted_images(limits)
     if net == 0 and row["lost"] == 0:
         return f"none of {n} {images} changed"
+    count = abs(net) or int(row["lost"])
+    were = "was" if count == 1 else "were"
     if net == 0:
-        return f"{row['lost']} of {n} {images} {'was' if row['lost'] == 1 else 'were'} lost and as many gained"
+        return f"{count} of {n} {images} {were} lost and as many gained"
     moved = points(abs(row["difference"]))
-    were = "was" if abs(net) == 1 else "were"
-    return f"{abs(net)} of {n} {images} ({moved}) {were} {'lost' if net > 0 else 'gained'} net"
+    return f"{count} of {n} {images} ({moved}) {were} {'lost' if net > 0 else 'gained'} net"
 
 
 def _moved(row: Mapping, limits: Limits) -> str:

@@ -59,14 +59,6 @@ def grid_of(clip: Tensor, steps: Tensor) -> Grid[Tensor]:
     return Grid(steps, step_of(clip, steps), 0.5 / steps.clamp(min=PRUNED_STEPS))
 
 
-def codes_at(place: Tensor, steps: Tensor) -> Tensor:
-    """The codes of weights that lie at ``place`` in the range: -1 and 1 are its ends, 0 is half a step from zero.
-
-    Half a step is in the place already, so rounding is cutting off.
-    """
-    return place.clamp(-1, 1).mul_(steps).floor_()
-
-
 def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
     """Round to codes.
 
@@ -79,4 +71,6 @@ def quantise(weight: Tensor, clip: Tensor, bits: Tensor) -> tuple[Tensor, Tensor
     may be negative.
     """
     grid = grid_of(clip, levels(bits))
-    return codes_at((weight * clip.reciprocal()).add_(grid.half), grid.steps), grid.scale
+    # -1 and 1 are the ends of the range; with half a step added, rounding is cutting off.
+    place = (weight * clip.reciprocal()).add_(grid.half)
+    return place.clamp_(-1, 1).mul_(grid.steps).floor_(), grid.scale

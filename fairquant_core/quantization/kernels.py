@@ -29,17 +29,18 @@ def _compiled(**options: Any) -> Any:
     """Compile what is decorated when it is first called, and keep it beside this file or in the user's folder."""
 
     def compiled(function: Callable[..., Any]) -> Any:
+        common = {"nogil": True, "error_model": "numpy", **options}
         try:
-            return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+            return numba.njit(cache=True, **common)(function)
         except RuntimeError:  # Neither folder may be written: every process compiles for itself.
-            return numba.njit(nogil=True, error_model="numpy", **options)(function)
+            return numba.njit(**common)(function)
 
     return compiled
 
 
 @_compiled()
 def _code(place: np.float32, steps: np.float32) -> np.float32:
-    """As :func:`fairquant_core.quantization.codes.codes_at`; a weight that is not a number stays so."""
+    """As in :func:`fairquant_core.quantization.codes.quantise`; a weight that is not a number stays so."""
     place = -ONE if place < -ONE else place
     place = ONE if place > ONE else place
     return np.floor(place * steps)

@@ -76,7 +76,6 @@ NEEDS_TORCH = {
             "convolutions",
             "exact",
             "int8",
-            "kernels",
             "layers",
             "network",
             "products",
