@@ -121,7 +121,7 @@ def real_map(
     )
     fit(classifier, data, FitConfig(epochs=1))
     subject = Subject(cohort, classifier, data, column, scheme, cache)
-    return predicted(subject, "fisher", images_per_group=images, seed=0)
+    return predicted(subject, "centred", images_per_group=images, seed=0)
 
 
 def print_rows(rows: list[dict[str, object]]) -> None:

@@ -33,7 +33,7 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach, compress
 from fairquant_core.scoring import check_split, training_data
-from fairquant_core.sensitivity.registry import fisher_map, sample_per_group
+from fairquant_core.sensitivity.registry import centred_map, sample_per_group
 from fairquant_core.training.methods import Job, plan_widths, run_method, uniform_widths
 from fairquant_core.training.post_training import fit_norms, fit_rounding
 
@@ -144,7 +144,7 @@ def one_seed(
     config = RunConfig(method="minimax_ptq", seed=seed)
     chosen = sample_per_group(cohort_data.groups.iloc[train], config.images_per_group, seed)
     started = time.perf_counter()
-    sensitivity = fisher_map(
+    sensitivity = centred_map(
         classifier,
         cohort_data.images,
         cohort_data.labels,

@@ -33,7 +33,7 @@ from fairquant_core.quantization.layers import quantisable_layers
 from fairquant_core.sensitivity.registry import half_squared_errors, sensitivity_map
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
-MEASURES = ("fisher", "grape", "gradient", "hessian")
+MEASURES = ("centred", "fisher", "grape", "gradient", "hessian")
 
 
 def plain_pass(classifier: Classifier, images: np.ndarray, labels: np.ndarray, size: int) -> None:
@@ -78,7 +78,7 @@ def main() -> None:
 
     one_batch = {"g0": np.arange(size)}
     plain_pass(classifier, images[:size], labels, size)
-    run("fisher", one_batch)
+    run("centred", one_batch)
     print(
         f"{options.architecture}, {options.images_per_group} images of {options.size} px per group"
     )

@@ -65,7 +65,7 @@ def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
     measuring.add_argument(
         "--measure",
         choices=tuple(MEASURES),
-        default="fisher",
+        default="centred",
         help="of the map that plans start from",
     )
     measuring.add_argument("--bits", type=int, nargs="+", default=[4], help="widths to measure")

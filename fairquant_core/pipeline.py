@@ -90,7 +90,7 @@ def sensitivity(
     *,
     group_column: str,
     scheme: str | None,
-    measure: str = "fisher",
+    measure: str = "centred",
     bits: tuple[int, ...] = (4,),
     images_per_group: int = 256,
     measured_images_per_group: int = 64,

@@ -151,8 +151,15 @@ def squared_gradients(
     Squared gradients per image would need one backward pass per image. Instead the batch is weighted with random
     signs ``e_i``: ``E[(sum_i e_i g_i)^2] = sum_i g_i^2`` exactly.
     """
+    return [gradient.square_() for gradient in signed_gradients(losses, weights, generator)]
+
+
+def signed_gradients(
+    losses: Tensor, weights: list[nn.Parameter], generator: torch.Generator
+) -> list[Tensor]:
+    """Gradients of the sum of the losses, each with a random sign."""
     signs = torch.randint(0, 2, losses.shape, generator=generator) * 2 - 1
-    return [gradient.square_() for gradient in _gradients((signs * losses).sum(), weights)]
+    return _gradients((signs * losses).sum(), weights)
 
 
 def absolute_gradients(

@@ -63,6 +63,14 @@ MEASURES: dict[str, MeasureCard] = {
             source="Theis et al. 2018 (arXiv 1801.05787), eq. 6",
         ),
         MeasureCard(
+            "centred",
+            "Predicted by curvature, shifts made up for",
+            "How much the loss would rise after the network's averages have been set anew, as every run does.",
+            "nats per photograph",
+            predicts_loss=True,
+            source="As fisher, of inputs less their mean: norms and biases take back what shifts a channel",
+        ),
+        MeasureCard(
             "hessian",
             "Predicted by the full curvature",
             "How much the loss would rise, from how its slope changes when the weights move.",

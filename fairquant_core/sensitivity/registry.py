@@ -25,6 +25,7 @@ from fairquant_core.quantization.codes import quantise
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
 from fairquant_core.quantization.plan import PRUNED
 from fairquant_core.quantization.ranges import best_clip_at
+from fairquant_core.sensitivity.centring import CentredGradients, mean_inputs, mean_sample
 from fairquant_core.sensitivity.gradient_pass import (
     FEWEST_BATCHES,
     GroupSums,
@@ -152,6 +153,26 @@ def fisher_map(
     Source: METHOD 2, HAWQ-style curvature; Fisher as in Theis et al. 2018 (arXiv 1801.05787), eq. 6.
     """
     return _curvature("fisher", squared_gradients, classifier, images, labels, chosen, options)
+
+
+@measure("centred")
+def centred_map(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: Chosen,
+    **options: Unpack[Options],
+) -> SensitivityMap:
+    """As :func:`fisher_map`, of what remains once norms and biases have made up for the shift of every channel.
+
+    Units: nats per image.
+
+    Source: METHOD 2, Fisher. **Deviation**: see :mod:`fairquant_core.sensitivity.centring`.
+    """
+    sample = mean_sample(chosen, options.get("seed", 0))
+    gradients = CentredGradients(classifier.model, mean_inputs(classifier, images[sample]))
+    with gradients.watching():
+        return _curvature("centred", gradients, classifier, images, labels, chosen, options)
 
 
 @measure("hessian")

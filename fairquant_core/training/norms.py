@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled
+from fairquant_core.models.batch_norms import batch_norms
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Stop
 
@@ -83,7 +84,7 @@ def reestimate_norms(
     Source: METHOD 3 of the post-training mode. **Deviation**: with ``full`` the statistics are not replaced but
     moved.
     """
-    if len(positions) < 2 or not has_batch_norms(classifier.model):
+    if len(positions) < 2 or not batch_norms(classifier.model):
         return
     chosen = np.random.default_rng(seed).permutation(positions)[:IMAGES]
     batches = np.array_split(chosen, max(1, round(len(chosen) / BATCH)))
@@ -121,13 +122,3 @@ def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Mean and variance of every channel. Shapes: (C,), (C,)."""
     assert norm.running_mean is not None and norm.running_var is not None
     return norm.running_mean, norm.running_var
-
-
-def batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    """Those that hold running statistics, in the network's order."""
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-
-
-def has_batch_norms(model: nn.Module) -> bool:
-    """Whether there is anything to re-estimate."""
-    return bool(batch_norms(model))

@@ -101,7 +101,14 @@ NEEDS_TORCH = {
     ),
     *(
         f"fairquant_core/sensitivity/{name}.py"
-        for name in ("cache", "gradient_pass", "measured", "registry", "second_derivatives")
+        for name in (
+            "cache",
+            "centring",
+            "gradient_pass",
+            "measured",
+            "registry",
+            "second_derivatives",
+        )
     ),
     *(
         str(path.relative_to(ROOT))

@@ -53,7 +53,7 @@ def same(one: SensitivityMap, other: SensitivityMap) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-@pytest.mark.parametrize("measure", ["fisher", "gradient", "hessian"])
+@pytest.mark.parametrize("measure", ["centred", "fisher", "gradient", "hessian"])
 def test_a_finished_map_is_read_back_bit_for_bit(measure: str, subject: Subject) -> None:
     first = predicted(subject, measure, **WISHES)
     assert first.menu == (0, 2, 3, 4, 5, 6, 7, 8)

@@ -1,0 +1,142 @@
+"""Gradients without what shifting the mean output of a channel does: norms and biases make up for shifts.
+
+A rounding error ``d`` of a channel's weights changes its output at a position by ``d x``. The part ``d E[x]`` is the
+same everywhere, and the batch norm behind the layer, or its own bias, takes it back before a run ends. What is left is
+``d (x - E[x])``, so the gradient that counts is ``g_w - g_b E[x]``, with ``g_b`` the gradient of a bias.
+
+Measured (Fitzpatrick17k, MobileNetV2, one classifier): rounding the last convolution of a block alone diverges 3 to 96
+times less from full precision once norms have moved, the first one mostly 1.2 to 2 times. A plan that does not know it
+gives bits where none are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fairquant_core.data.batches import normalise
+from fairquant_core.models.batch_norms import batch_norms
+from fairquant_core.models.unchanged import StateUnchanged
+from fairquant_core.models.zoo import Classifier
+from fairquant_core.quantization.layers import original_weight, quantisable_layers
+from fairquant_core.sensitivity.gradient_pass import signed_gradients
+
+MEAN_IMAGES = 64
+"""Images that the means are taken over, from all groups: norms are the same for all of them."""
+
+
+def mean_sample(chosen: dict[str, np.ndarray], seed: int) -> np.ndarray:
+    """Positions of the images that the means are taken over, in ascending order."""
+    pool = np.concatenate(list(chosen.values()))
+    return np.sort(np.random.default_rng(seed).permutation(pool)[:MEAN_IMAGES])
+
+
+class CentredGradients:
+    """Squared gradients of the weights, as of inputs whose mean was taken off.
+
+    Stands where :func:`~fairquant_core.sensitivity.gradient_pass.squared_gradients` stands, with
+    :meth:`watching` around the pass.
+
+    Parameters
+    ----------
+    means
+        What :func:`mean_inputs` found.
+    """
+
+    def __init__(self, model: nn.Module, means: list[Tensor]) -> None:
+        self._modules = [layer.module for layer in quantisable_layers(model)]
+        self._means = means
+        self._shifts: dict[int, Tensor] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, every backward pass leaves behind what a bias of each layer would have as gradient."""
+        with _hooked(self._modules, self._look):
+            yield
+
+    def __call__(
+        self, losses: Tensor, weights: list[nn.Parameter], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Per layer one value per weight, summed over the images. Shapes: (C, K)."""
+        self._shifts.clear()
+        gradients = [g.flatten(1) for g in signed_gradients(losses, weights, generator)]
+        for number, shift in self._shifts.items():
+            gradients[number] = gradients[number] - shift.unsqueeze(1) * self._means[number]
+        return [gradient.square() for gradient in gradients]
+
+    def _look(self, number: int, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        def keep(gradient: Tensor) -> None:
+            shift = gradient.sum(_positions(module, gradient))
+            self._shifts[number] = self._shifts.get(number, 0) + shift
+
+        if out.requires_grad:
+            out.register_hook(keep)
+
+
+def mean_inputs(classifier: Classifier, images: np.ndarray) -> list[Tensor]:
+    """What meets each weight of every layer, averaged over images and positions.
+
+    Zero for a layer that has neither a bias nor a batch norm to make up for a shift, and for one that is not called.
+
+    Shapes: ``images`` uint8 (B, S, S, 3) -> per layer (C, K).
+    """
+    model = classifier.model
+    layers = quantisable_layers(model)
+    normed = bool(batch_norms(model))
+    found: dict[int, list[Tensor]] = {}
+
+    def look(number: int, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        if normed or module.bias is not None:
+            found.setdefault(number, []).append(_mean_input(module, given[0]))
+
+    with (
+        StateUnchanged(model),
+        _hooked([layer.module for layer in layers], look),
+        torch.no_grad(),
+    ):
+        for layer in layers:
+            original_weight(layer.module).requires_grad_(True)
+        model(normalise(images, classifier.preprocessing))
+    return [
+        torch.stack(found[number]).mean(0)
+        if number in found
+        else torch.zeros(layer.channels, layer.weights_per_channel)
+        for number, layer in enumerate(layers)
+    ]
+
+
+def _mean_input(module: nn.Module, inputs: Tensor) -> Tensor:
+    """How the mean output follows each weight; exact for any stride, padding and groups.
+
+    Shapes: -> (C, K).
+    """
+    weight = original_weight(module)
+    with torch.enable_grad():
+        # Called past the hooks, of which this is one.
+        out = module.forward(inputs.mean(0, keepdim=True))
+        (total,) = torch.autograd.grad(out.sum(), weight)
+    return total.flatten(1) * (len(weight) / out.numel())
+
+
+def _positions(module: nn.Module, out: Tensor) -> tuple[int, ...]:
+    """All dimensions of an output but that of the channels."""
+    channel = 1 if isinstance(module, nn.Conv2d) else out.ndim - 1
+    return tuple(axis for axis in range(out.ndim) if axis != channel)
+
+
+@contextmanager
+def _hooked(modules: list[nn.Module], look: Callable[..., None]) -> Iterator[None]:
+    """Inside, ``look(number, module, inputs, output)`` is called whenever one of the modules is."""
+    hooks = [
+        module.register_forward_hook(partial(look, number)) for number, module in enumerate(modules)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
