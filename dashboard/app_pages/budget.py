@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import data, page, state, tables
+from dashboard.components import data, page, sensitivity_sections, state, tables
 from dashboard.components.budget import controls, run_form, sections
 from dashboard.components.charts import budget as charts
 from dashboard.components.sentences import budget_sentence
@@ -43,6 +43,9 @@ page.opening(
     budget_sentence(bits, preview.bytes, full_size, preview.predicted, asked.size_bytes),
 )
 
+maps = data.sensitivity(case)
+if maps is not None and (outdated := sensitivity_sections.outdated(maps[1])):
+    st.warning(outdated, icon=":material/history:")
 runs = sections.finished_runs(state.current().runs, case)
 tables.chart(
     charts.tradeoff(curve, sections.chosen_point(asked, preview), runs),
@@ -57,10 +60,11 @@ if price := sections.price_of_wishes(case, asked, preview):
     st.markdown(price)
 controls.wishes(case, asked)
 st.caption(
-    "Curve and squares predict what rounding alone costs; above about 1 nat they only warn, and below "
-    f"{PRUNING_BELOW:g} bits the curve is too hopeful about the channels that are left out. The methods below "
-    "win much of it back, because they fit the rounding or train: a run without training measures it in "
-    "about a minute. Diamonds are finished runs, measured on the audit photographs."
+    "Curve and squares predict what rounding costs without training, once the network's averages are set anew; "
+    f"above about 1 nat they only warn, and below {PRUNING_BELOW:g} bits the curve is too hopeful about the "
+    "channels that are left out. The squares are rounded as carefully as the plan: the usual way costs more. A run "
+    "without training measures it in about a minute, and training wins part of it back. Diamonds are finished runs, "
+    "measured on the audit photographs."
 )
 tables.twin(curve, "Predicted cost of every budget", "tradeoff")
 

@@ -29,6 +29,8 @@ measured, predicted = maps
 bits, measure = sensitivity_sections.chosen(measured, predicted)
 values = sensitivity_sections.values(maps, bits, measure)
 page.opening(QUESTION, sensitivity_sentence(values, predicted.layers, bits, measure))
+if outdated := sensitivity_sections.outdated(predicted):
+    st.warning(outdated, icon=":material/history:")
 if job is not None and job.state != "finished":
     live.job_panel(job, "sensitivity")
 

@@ -15,7 +15,7 @@ from dashboard.components.header import run_label
 from dashboard.components.words import escaped, joined
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
-from fairquant_core.quantization.catalogue import MENU
+from fairquant_core.quantization.catalogue import MENU, METHODS, RECOMMENDED
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 from fairquant_core.sensitivity.reducers import REDUCERS
 
@@ -135,12 +135,25 @@ def reading(measure: str, plan_name: str) -> str:
         "loss": "Each number: rise of the group's mean loss (nats) when this layer alone is "
         "squeezed. It sees small harm before a decision flips.",
         "predicted": "Each number: rise of the group's loss (nats) predicted from the curvature on "
-        "training photographs. The bit plan is made from these; the table holds their 95 % "
-        "intervals.",
+        "training photographs, once the network's averages have been set anew, as every run does. "
+        "The bit plan is made from these; the table holds their 95 % intervals.",
     }[measure]
     if measure != "predicted":
-        text += " Bold: the 95 % interval excludes zero; the others may be chance."
+        text += (
+            " Bold: the 95 % interval excludes zero; the others may be chance. A run takes part of "
+            "it back, since it sets the network's averages anew (choose 'Predicted' for what is left)."
+        )
     return text + (f" Right: bits of {escaped(plan_name)}." if plan_name else "")
+
+
+def outdated(predicted: SensitivityMap) -> str:
+    """Say that new plans are made from something else than what was measured here; empty where they are not."""
+    if predicted.measure == METHODS[RECOMMENDED[0]].measure:
+        return ""
+    return (
+        "Measured with an earlier version, whose prediction counted harm that every run takes back. New runs "
+        "plan from a better one: measure the layers again on the sensitivity page to see it."
+    )
 
 
 def left_out(case: CaseView, groups: Sequence[str]) -> str:

@@ -26,8 +26,9 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
 from fairquant_core.sensitivity.gradient_pass import signed_gradients
 
-MEAN_IMAGES = 64
-"""Images that the means are taken over, from all groups: norms are the same for all of them."""
+MEAN_IMAGES = 32
+"""Images that the means are taken over, from all groups: norms are the same for all of them. With 512 images the
+damages of layers are others by 2 % (standard deviation, as measured above)."""
 
 
 def mean_sample(chosen: dict[str, np.ndarray], seed: int) -> np.ndarray:
@@ -66,8 +67,8 @@ class CentredGradients:
         self._shifts.clear()
         gradients = [g.flatten(1) for g in signed_gradients(losses, weights, generator)]
         for number, shift in self._shifts.items():
-            gradients[number] = gradients[number] - shift.unsqueeze(1) * self._means[number]
-        return [gradient.square() for gradient in gradients]
+            gradients[number].addcmul_(shift.unsqueeze(1), self._means[number], value=-1)
+        return [gradient.square_() for gradient in gradients]
 
     def _look(self, number: int, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         def keep(gradient: Tensor) -> None:

@@ -281,7 +281,7 @@ def sensitivity_map() -> SensitivityMap:
     base = random.gamma(1.0, 0.0008, (len(GROUPS), units, 1))
     decay = 4.0 ** -np.array([-1.0, *range(len(menu) - 1)])
     return SensitivityMap(
-        "fisher",
+        "centred",
         GROUPS,
         {group: 60 for group in GROUPS},
         menu,

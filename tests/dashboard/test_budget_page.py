@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.budget import run_form
@@ -198,3 +200,18 @@ def test_wishes_in_words() -> None:
     assert described(Asked(4.0, menu=(2, 4, 8), group_weights={"a": 2.0})) == (
         "only 2, 4 and 8 bits, 1 group weighed differently"
     )
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "budget"])
+def test_a_measurement_that_plans_are_no_longer_made_from_says_so(
+    name: str, open_page: Open, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not open_page(name).warning
+    measured, predicted = services.sensitivity("case")
+    older = replace(predicted, measure="fisher")
+    monkeypatch.setattr(services, "sensitivity", lambda _: (measured, older))
+    st.cache_resource.clear()
+
+    app = open_page(name)
+    assert clean(app)
+    assert "measure the layers again" in app.warning[0].value

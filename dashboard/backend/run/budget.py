@@ -16,7 +16,13 @@ from dashboard.backend.review.evidence import SENSITIVITY_FILE
 from dashboard.backend.run.runs import case_identity
 from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
-from fairquant_core.quantization.catalogue import MENU, PRUNING_BELOW, RECOMMENDED, RunConfig
+from fairquant_core.quantization.catalogue import (
+    MENU,
+    METHODS,
+    PRUNING_BELOW,
+    RECOMMENDED,
+    RunConfig,
+)
 from fairquant_core.quantization.file_size import PackedFile
 from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
@@ -67,6 +73,7 @@ class Budget:
         if images_per_group < 2:
             raise BudgetError("At least 2 images per group are needed to measure anything.")
         config: dict[str, Any] = {
+            "measure": METHODS[PLANNER].measure,
             "bits": sorted(set(bits)),
             "images_per_group": int(images_per_group),
             "seed": 0,

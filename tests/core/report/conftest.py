@@ -162,7 +162,7 @@ def base_facts() -> Facts:
         columns=("id", "label", "patient", "tone", "sex"),
         plan=plan,
         sensitivity=SensitivityMap(
-            "fisher",
+            "centred",
             groups,
             dict.fromkeys(groups, 30),
             (2, 4, 8),

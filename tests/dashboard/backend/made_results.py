@@ -195,7 +195,7 @@ def finish_sensitivity(services: Services, job_id: str, folder: Path) -> None:
     scale = 1.0 + np.arange(len(groups))[:, None, None] + np.arange(CHANNELS)[None, :, None] / 10
     damage = (scale * 4.0 ** -np.array(menu)[None, None, :]).astype(np.float32)
     sensitivity = SensitivityMap(
-        "fisher",
+        "centred",
         groups,
         dict.fromkeys(groups, 30),
         menu,
