@@ -6,7 +6,9 @@
 Without arguments: the demo cohort and its classifier. Figures are of the validation split; the audit split is not
 looked at. With several classifiers there is one seed for each, in their order. "Difference" is the mean divergence of
 the class probabilities from full precision, in nats, and "changed" the share of answers that are others: far less
-noisy than accuracy. Seconds are those of the clock and of the processor; the second hardly depend on what else runs.
+noisy than accuracy. "Predicted" is what the plan expects of the loss, mean over the groups. It is made from a map
+without what norms make up for; the last row shows what a plan from one with it would give. Seconds are those of the
+clock and of the processor; the second hardly depend on what else runs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import DEMO, script_parser, write_figures
+from fairquant_core.allocation.allocators import Allocation
 from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.training_data import TrainingData
 from fairquant_core.models.checkpoint import load_classifier
@@ -33,7 +36,7 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach, compress
 from fairquant_core.scoring import check_split, training_data
-from fairquant_core.sensitivity.registry import centred_map, sample_per_group
+from fairquant_core.sensitivity.registry import sample_per_group, sensitivity_map
 from fairquant_core.training.methods import Job, plan_widths, run_method, uniform_widths
 from fairquant_core.training.post_training import fit_norms, fit_rounding
 
@@ -43,20 +46,25 @@ FITTED = "full precision, norms re-estimated"
 Make = Callable[[], Classifier]
 
 
-def variants(job: Job) -> Iterator[tuple[str, Make]]:
-    """Every way of rounding to one budget, from the usual one to the whole post-training mode."""
+def variants(job: Job, plain: Job) -> Iterator[tuple[str, Make, Allocation | None]]:
+    """Every way of rounding to one budget, from the usual one to the whole post-training mode.
+
+    The last is planned from the plain map of curvature.
+    """
     if job.config.bits % 1 == 0:
         for name, words in (("absmax_ptq", "absmax"), ("uniform_ptq", "MSE ranges")):
             uniform = replace(job, config=replace(job.config, method=name))
-            yield f"uniform, {words}", lambda job=uniform: run_method(job).classifier  # type: ignore[misc]
+            yield f"uniform, {words}", lambda job=uniform: run_method(job).classifier, None  # type: ignore[misc]
         same = uniform_widths(job.classifier, int(job.config.bits))
-        yield "uniform, compensated", lambda: rounded(job, same, codes=True, biases=True)
-    widths = plan_widths(job)[1]
-    yield "minimax, nearest", lambda: rounded(job, widths, norms=False)
-    yield "  + norms anew", lambda: rounded(job, widths, anew=True)
-    yield "  + norms moved", lambda: rounded(job, widths)
-    yield "  + compensation", lambda: rounded(job, widths, codes=True)
-    yield "  + bias correction", lambda: rounded(job, widths, codes=True, biases=True)
+        yield "uniform, compensated", lambda: rounded(job, same, codes=True, biases=True), None
+    plan, widths = plan_widths(job)
+    yield "minimax, nearest", lambda: rounded(job, widths, norms=False), plan
+    yield "  + norms anew", lambda: rounded(job, widths, anew=True), plan
+    yield "  + norms moved", lambda: rounded(job, widths), plan
+    yield "  + compensation", lambda: rounded(job, widths, codes=True), plan
+    yield "  + bias correction", lambda: rounded(job, widths, codes=True, biases=True), plan
+    other, others = plan_widths(plain)
+    yield "all of it, plain curvature", lambda: rounded(job, others, codes=True, biases=True), other
 
 
 def rounded(
@@ -112,7 +120,7 @@ def show(bits: float | None, name: str, row: dict[str, Any]) -> None:
     print(
         f"{row['seed']:4} {budget:>5} {name:36} {100 * row['accuracy']:8.1f} "
         f"{100 * row['worst_group']:6.1f} {row['loss']:7.3f} {row['worst_loss']:7.3f} {beside} "
-        f"{row['seconds']:8.1f} {row['cpu']:6.1f}",
+        f"{row.get('predicted', np.nan):9.4f} {row['seconds']:8.1f} {row['cpu']:6.1f}",
         flush=True,
     )
 
@@ -124,11 +132,13 @@ def one_seed(
     rows: list[dict[str, Any]] = []
     full: np.ndarray | None = None
 
-    def keep(bits: float | None, name: str, make: Make) -> None:
+    def keep(bits: float | None, name: str, make: Make, plan: Allocation | None = None) -> None:
         started, cpu = time.perf_counter(), time.process_time()
         made = make()
         times = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
         row = {"seed": seed, "bits": bits, "name": name.strip(), **times}
+        if plan is not None:
+            row["predicted"] = float(np.mean(list(plan.predicted.values())))
         rows.append(row | figures(made, cohort_data, full))
         show(bits, name, rows[-1])
 
@@ -143,23 +153,26 @@ def one_seed(
     train = cohort_data.positions("train")
     config = RunConfig(method="minimax_ptq", seed=seed)
     chosen = sample_per_group(cohort_data.groups.iloc[train], config.images_per_group, seed)
-    started = time.perf_counter()
-    sensitivity = centred_map(
-        classifier,
-        cohort_data.images,
-        cohort_data.labels,
-        {group: train[own] for group, own in chosen.items()},
-        menu=config.menu,
-        batch_size=16,
-        seed=seed,
-        progress=None,
-        cancel=None,
-    )
-    print(f"sensitivity map: {time.perf_counter() - started:.1f} s")
+    maps = {
+        name: sensitivity_map(
+            name,
+            classifier,
+            cohort_data.images,
+            cohort_data.labels,
+            {group: train[own] for group, own in chosen.items()},
+            seed=seed,
+        )
+        for name in (config.card.measure, "fisher")
+    }
     for bits in budgets:
-        job = Job(replace(config, bits=bits), classifier, cohort_data, sensitivity)
-        for name, make in variants(job):
-            keep(bits, name, make)
+        job = Job(replace(config, bits=bits, menu=()), classifier, cohort_data)
+        # A plan is refused a map of another measure, so the plain one goes by the name of the usual one.
+        usual, plain = (
+            replace(job, sensitivity=replace(found, measure=config.card.measure))
+            for found in maps.values()
+        )
+        for name, make, plan in variants(usual, plain):
+            keep(bits, name, make, plan)
     return rows
 
 
@@ -176,6 +189,7 @@ def means(rows: list[dict[str, Any]]) -> None:
             "worst_loss",
             "difference",
             "changed",
+            "predicted",
             "seconds",
             "cpu",
         )
@@ -203,7 +217,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     print(
-        "seed  bits rounding                             accuracy  worst    loss   worst difference changed  seconds"
+        "seed  bits rounding                             accuracy  worst    loss   worst difference"
+        " changed predicted  seconds"
     )
     with tempfile.TemporaryDirectory() as folder:
         for number, path in enumerate(options.classifiers):

@@ -13,7 +13,7 @@ from fairquant_core.models.inference import predict
 from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach
-from fairquant_core.sensitivity.registry import fisher_map, sample_per_group
+from fairquant_core.sensitivity.registry import centred_map, sample_per_group
 from fairquant_core.training.averaging import average_weights
 from fairquant_core.training.methods import Job, Outcome, run_method, uniform_widths
 
@@ -22,7 +22,7 @@ from fairquant_core.training.methods import Job, Outcome, run_method, uniform_wi
 def job(classifier, data) -> Job:
     train = data.positions("train")
     own = sample_per_group(data.groups.iloc[train], 64, seed=0)
-    found = fisher_map(
+    found = centred_map(
         classifier,
         data.images,
         data.labels,

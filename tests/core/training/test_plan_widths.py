@@ -32,7 +32,7 @@ def a_map(classifier: Classifier) -> SensitivityMap:
     names = tuple(layer.name for layer in layers)
     groups = {"large": 40, "small": 8}
     return SensitivityMap(
-        "fisher", tuple(groups), groups, LEGAL_WIDTHS, names, weights, index, damage
+        "centred", tuple(groups), groups, LEGAL_WIDTHS, names, weights, index, damage
     )
 
 

@@ -12,7 +12,7 @@ from fairquant_core.errors import Cancelled
 from fairquant_core.progress import Progress
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach, compress
-from fairquant_core.sensitivity.registry import fisher_map, sample_per_group
+from fairquant_core.sensitivity.registry import centred_map, sample_per_group
 from fairquant_core.training.methods import Job, plan_widths, run_method, uniform_widths
 from fairquant_core.training.post_training import fit_rounding
 
@@ -24,7 +24,7 @@ def job(classifier, data) -> Job:
         group: train[own]
         for group, own in sample_per_group(data.groups.iloc[train], 64, seed=0).items()
     }
-    found = fisher_map(classifier, data.images, data.labels, chosen)
+    found = centred_map(classifier, data.images, data.labels, chosen)
     return Job(RunConfig(method="minimax_ptq", bits=3.0), classifier, data, found)
 
 
