@@ -116,7 +116,7 @@ METHODS: dict[str, MethodCard] = {
             "minimax_ptq",
             "Planned bit-widths, no training",
             "Bits are planned so that the worst-served group loses least; nothing is trained, so this is the quickest. "
-            "At 6 bits no loss could be measured; with fewer, training takes part of it back.",
+            "At 6 bits that was about half a point of accuracy; with fewer, training takes part of it back.",
             mixed=True,
             prunes=True,
             measure="centred",
