@@ -153,8 +153,8 @@ def one_seed(
     train = cohort_data.positions("train")
     config = RunConfig(method="minimax_ptq", seed=seed)
     chosen = sample_per_group(cohort_data.groups.iloc[train], config.images_per_group, seed)
-    maps = {
-        name: sensitivity_map(
+    usual, plain = (
+        sensitivity_map(
             name,
             classifier,
             cohort_data.images,
@@ -163,15 +163,13 @@ def one_seed(
             seed=seed,
         )
         for name in (config.card.measure, "fisher")
-    }
+    )
+    # A plan is refused a map of another measure, so the plain one goes by the name of the usual one.
+    plain = replace(plain, measure=usual.measure)
     for bits in budgets:
-        job = Job(replace(config, bits=bits, menu=()), classifier, cohort_data)
-        # A plan is refused a map of another measure, so the plain one goes by the name of the usual one.
-        usual, plain = (
-            replace(job, sensitivity=replace(found, measure=config.card.measure))
-            for found in maps.values()
-        )
-        for name, make, plan in variants(usual, plain):
+        # Made anew for each budget: the menu and what a pruned channel counts follow from it.
+        job = Job(RunConfig(config.method, bits, seed=seed), classifier, cohort_data, usual)
+        for name, make, plan in variants(job, replace(job, sensitivity=plain)):
             keep(bits, name, make, plan)
     return rows
 

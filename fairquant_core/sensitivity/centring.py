@@ -12,7 +12,7 @@ gives bits where none are needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import numpy as np
@@ -54,11 +54,9 @@ class CentredGradients:
         self._means = means
         self._shifts: dict[int, Tensor] = {}
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> AbstractContextManager[None]:
         """Inside, every backward pass leaves behind what a bias of each layer would have as gradient."""
-        with _hooked(self._modules, self._look):
-            yield
+        return _hooked(self._modules, self._look)
 
     def __call__(
         self, losses: Tensor, weights: list[nn.Parameter], generator: torch.Generator

@@ -9,6 +9,7 @@ image, so a large group does not look more sensitive.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
@@ -171,8 +172,9 @@ def centred_map(
     """
     sample = mean_sample(chosen, options.get("seed", 0))
     gradients = CentredGradients(classifier.model, mean_inputs(classifier, images[sample]))
-    with gradients.watching():
-        return _curvature("centred", gradients, classifier, images, labels, chosen, options)
+    return _curvature(
+        "centred", gradients, classifier, images, labels, chosen, options, gradients.watching()
+    )
 
 
 @measure("hessian")
@@ -193,7 +195,10 @@ def hessian_map(
     Source: HAWQ-V2 (arXiv 1911.03852). **Deviation**: a diagonal per channel and group instead of one trace per
     layer over all images.
     """
-    return _curvature("hessian", hessian_diagonal, classifier, images, labels, chosen, options)
+    smooth = twice_differentiable()
+    return _curvature(
+        "hessian", hessian_diagonal, classifier, images, labels, chosen, options, smooth
+    )
 
 
 @measure("grape")
@@ -306,6 +311,7 @@ def _curvature(
     labels: np.ndarray,
     chosen: Chosen,
     options: Options,
+    within: AbstractContextManager[None] | None = None,
 ) -> SensitivityMap:
     menu = tuple(options.get("menu", LEGAL_MENU))
     layers = quantisable_layers(classifier.model)
@@ -318,7 +324,7 @@ def _curvature(
         per_weight,
         [half_squared_errors(layer, menu) for layer in layers],
         seed=options.get("seed", 0),
-        within=twice_differentiable() if per_weight is hessian_diagonal else None,
+        within=within,
         progress=options.get("progress"),
         cancel=options.get("cancel"),
     )
