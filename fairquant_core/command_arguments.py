@@ -15,6 +15,7 @@ from fairquant_core.quantization.catalogue import (
     GRANULARITIES,
     MENU,
     METHODS,
+    PLANNED_FROM,
     RECOMMENDED,
     RunConfig,
 )
@@ -65,7 +66,7 @@ def parser(handlers: dict[str, Handler]) -> argparse.ArgumentParser:
     measuring.add_argument(
         "--measure",
         choices=tuple(MEASURES),
-        default="centred",
+        default=PLANNED_FROM,
         help="of the map that plans start from",
     )
     measuring.add_argument("--bits", type=int, nargs="+", default=[4], help="widths to measure")

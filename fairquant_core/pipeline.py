@@ -24,7 +24,7 @@ from fairquant_core.models.checkpoint import load_classifier, save_classifier
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Report, Stop
 from fairquant_core.quantization.budget import resolved
-from fairquant_core.quantization.catalogue import MENU, RunConfig
+from fairquant_core.quantization.catalogue import MENU, PLANNED_FROM, RunConfig
 from fairquant_core.quantization.compressed import compress_with
 from fairquant_core.scoring import (
     CANDIDATE,
@@ -90,7 +90,7 @@ def sensitivity(
     *,
     group_column: str,
     scheme: str | None,
-    measure: str = "centred",
+    measure: str = PLANNED_FROM,
     bits: tuple[int, ...] = (4,),
     images_per_group: int = 256,
     measured_images_per_group: int = 64,

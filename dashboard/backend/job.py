@@ -34,7 +34,6 @@ from dashboard.backend.review.evidence import (
 from dashboard.backend.run.budget import (
     CURVE_FILE,
     MEASURED_FILE,
-    PLANNER,
     kept_parameters,
     solve_curve,
 )
@@ -62,7 +61,7 @@ from fairquant_core.models.checkpoint import load_classifier, save_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.progress import Progress
-from fairquant_core.quantization.catalogue import METHODS, RunConfig
+from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.scoring import CANDIDATE, load_any, training_data
 from fairquant_core.training.fitting import FitConfig, fit
 
@@ -119,7 +118,6 @@ def sensitivity(task: Task) -> Outcome:
         _classifier(task),
         group_column=task.case.group_column,
         scheme=task.case.scheme,
-        measure=METHODS[PLANNER].measure,
         bits=tuple(config["bits"]),
         images_per_group=MAP_IMAGES,
         measured_images_per_group=config["images_per_group"],

@@ -15,7 +15,7 @@ from dashboard.components.header import run_label
 from dashboard.components.words import escaped, joined
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
-from fairquant_core.quantization.catalogue import MENU, METHODS, RECOMMENDED
+from fairquant_core.quantization.catalogue import MENU, PLANNED_FROM
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 from fairquant_core.sensitivity.reducers import REDUCERS
 
@@ -148,7 +148,7 @@ def reading(measure: str, plan_name: str) -> str:
 
 def outdated(predicted: SensitivityMap) -> str:
     """Say that new plans are made from something else than what was measured here; empty where they are not."""
-    if predicted.measure == METHODS[RECOMMENDED[0]].measure:
+    if predicted.measure == PLANNED_FROM:
         return ""
     return (
         "Measured with an earlier version, whose prediction counted harm that every run takes back. New runs "

@@ -196,3 +196,6 @@ METHODS: dict[str, MethodCard] = {
         ),
     )
 }
+
+PLANNED_FROM = METHODS[RECOMMENDED[0]].measure
+"""The measure of the map that recommended methods plan from."""

@@ -17,6 +17,7 @@ from fairquant_core.errors import BudgetError, TrainingError
 from fairquant_core.quantization.bounds import check_wishes
 from fairquant_core.quantization.cards import (
     METHODS,
+    PLANNED_FROM,
     PRUNING_BELOW,
     RECOMMENDED,
     MethodCard,
@@ -29,6 +30,7 @@ __all__ = [
     "LEGAL_MENU",
     "MENU",
     "METHODS",
+    "PLANNED_FROM",
     "PRUNING_BELOW",
     "RECOMMENDED",
     "MethodCard",

@@ -18,7 +18,7 @@ from dashboard.backend.views import JobKind, JobState, PlanPreview
 from fairquant_core.errors import BudgetError
 from fairquant_core.quantization.catalogue import (
     MENU,
-    METHODS,
+    PLANNED_FROM,
     PRUNING_BELOW,
     RECOMMENDED,
     RunConfig,
@@ -73,7 +73,7 @@ class Budget:
         if images_per_group < 2:
             raise BudgetError("At least 2 images per group are needed to measure anything.")
         config: dict[str, Any] = {
-            "measure": METHODS[PLANNER].measure,
+            "measure": PLANNED_FROM,
             "bits": sorted(set(bits)),
             "images_per_group": int(images_per_group),
             "seed": 0,
