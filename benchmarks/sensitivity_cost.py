@@ -30,7 +30,8 @@ from fairquant_core.data.batches import normalise
 from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.catalogue import LEGAL_MENU
 from fairquant_core.quantization.layers import quantisable_layers
-from fairquant_core.sensitivity.registry import half_squared_errors, sensitivity_map
+from fairquant_core.sensitivity.registry import sensitivity_map
+from fairquant_core.sensitivity.rounding_errors import half_squared_errors
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 MEASURES = ("centred", "fisher", "grape", "gradient", "hessian")

@@ -35,7 +35,7 @@ from fairquant_core.sensitivity.registry import (
 logger = logging.getLogger(__name__)
 
 FOLDER = "sensitivity"
-VERSION = 3
+VERSION = 4
 """Raised whenever a measure computes something else than before: older files are then left alone."""
 
 NOT_IN_TRAIN = (

@@ -11,8 +11,9 @@ gives bits where none are needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,14 +22,15 @@ from torch import Tensor, nn
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.models.batch_norms import batch_norms
+from fairquant_core.models.layer_inputs import second_moment
 from fairquant_core.models.unchanged import StateUnchanged
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
-from fairquant_core.sensitivity.gradient_pass import signed_gradients
+from fairquant_core.sensitivity.gradient_pass import over_weights, signed_gradients
 
 MEAN_IMAGES = 32
-"""Images that the means are taken over, from all groups: norms are the same for all of them. With 512 images the
-damages of layers are others by 2 % (standard deviation, as measured above)."""
+"""Images that means and moments are taken over, from all groups: norms and codes are the same for all of them. With
+512 images the damages of layers are others by 2 % (standard deviation, as measured above)."""
 
 
 def mean_sample(chosen: dict[str, np.ndarray], seed: int) -> np.ndarray:
@@ -37,21 +39,36 @@ def mean_sample(chosen: dict[str, np.ndarray], seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(pool)[:MEAN_IMAGES])
 
 
-class CentredGradients:
-    """Squared gradients of the weights, as of inputs whose mean was taken off.
+class CentredDamage:
+    """What every width costs every channel, as of inputs whose mean was taken off.
 
-    Stands where :func:`~fairquant_core.sensitivity.gradient_pass.squared_gradients` stands, with
-    :meth:`watching` around the pass.
+    Stands where :func:`~fairquant_core.sensitivity.gradient_pass.weighed` stands, with :meth:`watching` around the
+    pass. For errors ``d`` of a channel's weights and the gradient ``g`` of an image it is ``1/2 sum_w (g_w d_w)^2``, as
+    if weights erred independently, or for fitted errors ``1/2 (sum_w g_w d_w)^2``: these were made to cancel.
 
     Parameters
     ----------
     means
-        What :func:`mean_inputs` found.
+        Per layer what meets each weight on average.
+    half_squared
+        Number of a layer -> half the squared error of each weight at each of B widths.
+    fitted
+        The same for all other layers -> the errors themselves.
+
+    Shapes: ``means`` (C, K), the others (C, B, K).
     """
 
-    def __init__(self, model: nn.Module, means: list[Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        means: list[Tensor],
+        half_squared: Mapping[int, Tensor],
+        fitted: Mapping[int, Tensor],
+    ) -> None:
         self._modules = [layer.module for layer in quantisable_layers(model)]
         self._means = means
+        self._half_squared = half_squared
+        self._fitted = fitted
         self._shifts: dict[int, Tensor] = {}
 
     def watching(self) -> AbstractContextManager[None]:
@@ -61,12 +78,17 @@ class CentredGradients:
     def __call__(
         self, losses: Tensor, weights: list[nn.Parameter], generator: torch.Generator
     ) -> list[Tensor]:
-        """Per layer one value per weight, summed over the images. Shapes: (C, K)."""
+        """Per layer the damage of every channel at every width, summed over the images. Shapes: (C, B)."""
         self._shifts.clear()
         gradients = [g.flatten(1) for g in signed_gradients(losses, weights, generator)]
         for number, shift in self._shifts.items():
             gradients[number].addcmul_(shift.unsqueeze(1), self._means[number], value=-1)
-        return [gradient.square_() for gradient in gradients]
+        return [
+            over_weights(self._fitted[number], gradient).square_().mul_(0.5)
+            if number in self._fitted
+            else over_weights(self._half_squared[number], gradient.square_())
+            for number, gradient in enumerate(gradients)
+        ]
 
     def _look(self, number: int, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         def keep(gradient: Tensor) -> None:
@@ -77,21 +99,48 @@ class CentredGradients:
             out.register_hook(keep)
 
 
-def mean_inputs(classifier: Classifier, images: np.ndarray) -> list[Tensor]:
-    """What meets each weight of every layer, averaged over images and positions.
+@dataclass(frozen=True)
+class LayerInputs:
+    """What reaches the weights of every layer, over a sample of images.
 
-    Zero for a layer that has neither a bias nor a batch norm to make up for a shift, and for one that is not called.
+    Parameters
+    ----------
+    means
+        Per layer, what meets each weight on average. Zero for a layer that has neither a bias nor a batch norm to
+        make up for a shift, and for one that is not called.
+    moments
+        Number of a layer -> second moments of its inputs; only of those that were asked for, are called, and whose
+        inputs are numbers.
 
-    Shapes: ``images`` uint8 (B, S, S, 3) -> per layer (C, K).
+    Shapes: ``means`` (C, K); ``moments`` (G, K, K) for a layer of G groups.
+    """
+
+    means: list[Tensor]
+    moments: dict[int, Tensor]
+
+
+def layer_inputs(classifier: Classifier, images: np.ndarray, most_weights: int = 0) -> LayerInputs:
+    """One forward pass over the sample.
+
+    Parameters
+    ----------
+    most_weights
+        Layers of no more weights per channel have their second moments taken.
+
+    Shapes: ``images`` uint8 (B, S, S, 3).
     """
     model = classifier.model
     layers = quantisable_layers(model)
     normed = bool(batch_norms(model))
-    found: dict[int, list[Tensor]] = {}
+    shares = torch.full((len(images),), 1 / len(images))
+    means: dict[int, list[Tensor]] = {}
+    moments: dict[int, list[Tensor]] = {}
 
     def look(number: int, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         if normed or module.bias is not None:
-            found.setdefault(number, []).append(_mean_input(module, given[0]))
+            means.setdefault(number, []).append(_mean_input(module, given[0]))
+        if layers[number].weights_per_channel <= most_weights:
+            moments.setdefault(number, []).append(second_moment(module, given[0], shares))
 
     with (
         StateUnchanged(model),
@@ -101,12 +150,16 @@ def mean_inputs(classifier: Classifier, images: np.ndarray) -> list[Tensor]:
         for layer in layers:
             original_weight(layer.module).requires_grad_(True)
         model(normalise(images, classifier.preprocessing))
-    return [
-        torch.stack(found[number]).mean(0)
-        if number in found
-        else torch.zeros(layer.channels, layer.weights_per_channel)
-        for number, layer in enumerate(layers)
-    ]
+    averaged = {number: torch.stack(calls).mean(0) for number, calls in moments.items()}
+    return LayerInputs(
+        [
+            torch.stack(means[number]).mean(0)
+            if number in means
+            else torch.zeros(layer.channels, layer.weights_per_channel)
+            for number, layer in enumerate(layers)
+        ],
+        {number: moment for number, moment in averaged.items() if moment.isfinite().all()},
+    )
 
 
 def _mean_input(module: nn.Module, inputs: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ Step = Callable[[int, int], None]
 Stop = Callable[[], bool]
 PerWeight = Callable[[Tensor, list[nn.Parameter], torch.Generator], list[Tensor]]
 """Losses of a batch (n,), the weights, a generator -> per layer one value per weight, summed over the images."""
+PerChannel = Callable[[Tensor, list[nn.Parameter], torch.Generator], list[Tensor]]
+"""The same -> per layer one value per output channel for each of B columns, (C, B)."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +75,25 @@ def group_sums(
     images: np.ndarray,
     labels: np.ndarray,
     batches: dict[str, list[np.ndarray]],
-    per_weight: PerWeight,
-    factors: list[Tensor],
+    per_channel: PerChannel,
     *,
     seed: int = 0,
     within: AbstractContextManager | None = None,
     progress: Step | None = None,
     cancel: Stop | None = None,
 ) -> dict[str, GroupSums]:
-    """Sum ``factor * value`` over the weights of every output channel, batch by batch.
+    """Add up, batch by batch, what a batch says about every output channel.
 
     Parameters
     ----------
     batches
         Per group, the positions of the images of each batch.
-    per_weight
-        What a batch says about each weight: one of the functions below.
-    factors
-        Per layer, what the values are multiplied with: one factor per weight for each of B columns.
+    per_channel
+        What a batch says, such as :func:`weighed`.
     within
-        What ``per_weight`` needs around the pass.
+        What ``per_channel`` needs around the pass.
 
-    Shapes: ``factors`` (C, B, K) each; ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
+    Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
 
     Raises
     ------
@@ -115,25 +114,44 @@ def group_sums(
         for group, cuts in batches.items():
             # Drawn anew for each group, so that no group's figures depend on the others.
             generator = torch.Generator().manual_seed(seed)
-            channels, by_layer = np.zeros((sum(map(len, factors)), factors[0].shape[1])), []
+            channels: np.ndarray | float = 0.0
+            by_layer = []
             for batch in cuts:
                 check_cancel(cancel)
                 losses = image_losses(classifier, images[batch], labels[batch])
                 if not bool(torch.isfinite(losses).all()):
                     raise EvaluationError(LOSS_NOT_A_NUMBER.format(group=group))
-                values = per_weight(losses, weights, generator)
-                rows = np.concatenate(
-                    [_dot(factor, value) for factor, value in zip(factors, values, strict=True)]
-                ).astype(np.float64)
+                found = per_channel(losses, weights, generator)
+                rows = np.concatenate([value.numpy() for value in found]).astype(np.float64)
                 _check_finite(rows, layers, starts, group)
-                channels += rows
+                channels = channels + rows
                 by_layer.append(np.add.reduceat(rows, starts))
                 done += 1
                 if progress:
                     progress(done, steps)
             sizes = np.array([len(batch) for batch in cuts], dtype=np.float64)
-            result[group] = GroupSums(channels, np.stack(by_layer), sizes)
+            result[group] = GroupSums(np.asarray(channels), np.stack(by_layer), sizes)
     return result
+
+
+def weighed(per_weight: PerWeight, factors: list[Tensor]) -> PerChannel:
+    """Sum ``factor * value`` over the weights of every output channel.
+
+    Parameters
+    ----------
+    per_weight
+        What a batch says about each weight: one of the functions below.
+    factors
+        Per layer one factor per weight for each of B columns. Shapes: (C, B, K).
+    """
+
+    def per_channel(
+        losses: Tensor, weights: list[nn.Parameter], generator: torch.Generator
+    ) -> list[Tensor]:
+        values = per_weight(losses, weights, generator)
+        return [over_weights(*pair) for pair in zip(factors, values, strict=True)]
+
+    return per_channel
 
 
 def image_losses(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Tensor:
@@ -181,9 +199,9 @@ def check_cancel(cancel: Stop | None) -> None:
 
 
 @torch.no_grad()
-def _dot(factor: Tensor, value: Tensor) -> np.ndarray:
-    """Shapes: (C, B, K) and a weight's shape -> (C, B)."""
-    return torch.linalg.vecdot(factor, value.flatten(1).unsqueeze(1), dim=2).numpy()
+def over_weights(factor: Tensor, value: Tensor) -> Tensor:
+    """``factor * value`` added up over the weights. Shapes: (C, B, K) and a weight's shape -> (C, B)."""
+    return torch.linalg.vecdot(factor, value.flatten(1).unsqueeze(1), dim=2)
 
 
 def _check_finite(

@@ -22,25 +22,29 @@ from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import EvaluationError
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import LEGAL_MENU
-from fairquant_core.quantization.codes import quantise
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
 from fairquant_core.quantization.plan import PRUNED
-from fairquant_core.quantization.ranges import best_clip_at
-from fairquant_core.sensitivity.centring import CentredGradients, mean_inputs, mean_sample
+from fairquant_core.sensitivity.centring import CentredDamage, layer_inputs, mean_sample
 from fairquant_core.sensitivity.gradient_pass import (
     FEWEST_BATCHES,
     GroupSums,
-    PerWeight,
+    PerChannel,
     Step,
     Stop,
     absolute_gradients,
     cut,
     group_sums,
     squared_gradients,
+    weighed,
 )
 from fairquant_core.sensitivity.maps import SensitivityMap
 from fairquant_core.sensitivity.measured import as_damage, measured_map
 from fairquant_core.sensitivity.measures import measure_card, trend
+from fairquant_core.sensitivity.rounding_errors import (
+    SMALL_KERNEL,
+    fitted_errors,
+    half_squared_errors,
+)
 from fairquant_core.sensitivity.second_derivatives import hessian_diagonal, twice_differentiable
 from fairquant_core.sensitivity.spread import batch_spread
 
@@ -153,7 +157,9 @@ def fisher_map(
 
     Source: METHOD 2, HAWQ-style curvature; Fisher as in Theis et al. 2018 (arXiv 1801.05787), eq. 6.
     """
-    return _curvature("fisher", squared_gradients, classifier, images, labels, chosen, options)
+    errors = _nearest_errors(classifier, options)
+    damage = weighed(squared_gradients, errors)
+    return _curvature("fisher", damage, classifier, images, labels, chosen, options)
 
 
 @measure("centred")
@@ -164,16 +170,32 @@ def centred_map(
     chosen: Chosen,
     **options: Unpack[Options],
 ) -> SensitivityMap:
-    """As :func:`fisher_map`, of what remains once norms and biases have made up for the shift of every channel.
+    """As :func:`fisher_map`, of what remains after the corrections that every run makes.
+
+    Norms and biases make up for the shift of every channel, and in small kernels the codes make up for each
+    other's errors.
 
     Units: nats per image.
 
-    Source: METHOD 2, Fisher. **Deviation**: see :mod:`fairquant_core.sensitivity.centring`.
+    Source: METHOD 2, Fisher. **Deviation**: see :mod:`fairquant_core.sensitivity.centring` and
+    :data:`fairquant_core.sensitivity.rounding_errors.SMALL_KERNEL`.
     """
+    menu = tuple(options.get("menu", LEGAL_MENU))
+    layers = quantisable_layers(classifier.model)
     sample = mean_sample(chosen, options.get("seed", 0))
-    gradients = CentredGradients(classifier.model, mean_inputs(classifier, images[sample]))
+    inputs = layer_inputs(classifier, images[sample], SMALL_KERNEL)
+    fitted = {
+        number: fitted_errors(layers[number], menu, moment)
+        for number, moment in inputs.moments.items()
+    }
+    half_squared = {
+        number: half_squared_errors(layer, menu)
+        for number, layer in enumerate(layers)
+        if number not in fitted
+    }
+    damage = CentredDamage(classifier.model, inputs.means, half_squared, fitted)
     return _curvature(
-        "centred", gradients, classifier, images, labels, chosen, options, gradients.watching()
+        "centred", damage, classifier, images, labels, chosen, options, damage.watching()
     )
 
 
@@ -195,10 +217,9 @@ def hessian_map(
     Source: HAWQ-V2 (arXiv 1911.03852). **Deviation**: a diagonal per channel and group instead of one trace per
     layer over all images.
     """
-    smooth = twice_differentiable()
-    return _curvature(
-        "hessian", hessian_diagonal, classifier, images, labels, chosen, options, smooth
-    )
+    errors = _nearest_errors(classifier, options)
+    damage, smooth = weighed(hessian_diagonal, errors), twice_differentiable()
+    return _curvature("hessian", damage, classifier, images, labels, chosen, options, smooth)
 
 
 @measure("grape")
@@ -270,8 +291,7 @@ def gradient_map(
         images,
         labels,
         batches,
-        absolute_gradients,
-        ones,
+        weighed(absolute_gradients, ones),
         progress=options.get("progress"),
         cancel=options.get("cancel"),
     )
@@ -303,9 +323,15 @@ def measured_damage(
     return as_damage(measured, classifier)
 
 
+def _nearest_errors(classifier: Classifier, options: Options) -> list[Tensor]:
+    """Per layer half the squared error of the nearest codes. Shapes: (C, B, K)."""
+    menu = options.get("menu", LEGAL_MENU)
+    return [half_squared_errors(layer, menu) for layer in quantisable_layers(classifier.model)]
+
+
 def _curvature(
     name: str,
-    per_weight: PerWeight,
+    per_channel: PerChannel,
     classifier: Classifier,
     images: np.ndarray,
     labels: np.ndarray,
@@ -313,37 +339,21 @@ def _curvature(
     options: Options,
     within: AbstractContextManager[None] | None = None,
 ) -> SensitivityMap:
-    menu = tuple(options.get("menu", LEGAL_MENU))
-    layers = quantisable_layers(classifier.model)
     size = options.get("batch_size", BATCH_SIZE)
     sums = group_sums(
         classifier,
         images,
         labels,
         {group: cut(positions, size) for group, positions in chosen.items()},
-        per_weight,
-        [half_squared_errors(layer, menu) for layer in layers],
+        per_channel,
         seed=options.get("seed", 0),
         within=within,
         progress=options.get("progress"),
         cancel=options.get("cancel"),
     )
+    menu = tuple(options.get("menu", LEGAL_MENU))
+    layers = quantisable_layers(classifier.model)
     return _assembled(name, layers, chosen, menu, sums, options)
-
-
-@torch.no_grad()
-def half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor:
-    """``1/2 (Q_b(w) - w)^2`` of every weight at every width, kept for the whole pass. Shapes: (C, B, K)."""
-    weight = layer.weight().detach()
-    errors = torch.empty(layer.channels, len(menu), layer.weights_per_channel)
-    for column, width in enumerate(menu):
-        if width == PRUNED:
-            errors[:, column] = 0.5 * weight.square()
-            continue
-        bits = torch.full((layer.channels, 1), float(width))
-        codes, scale = quantise(weight, best_clip_at(weight, width), bits)
-        errors[:, column] = codes.mul_(scale).sub_(weight).square_().mul_(0.5)
-    return errors
 
 
 def _assembled(

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled
+from fairquant_core.models.layer_inputs import row_shares, second_moment
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Stop
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
 from fairquant_core.quantization.quantizer import FakeQuantizer, quantizers
 from fairquant_core.quantization.rounding import check_moment, compensated_codes
-from fairquant_core.training.layer_inputs import row_shares, second_moment
 from fairquant_core.training.norms import averaging_norms
 
 IMAGES = 256

@@ -107,6 +107,7 @@ NEEDS_TORCH = {
             "gradient_pass",
             "measured",
             "registry",
+            "rounding_errors",
             "second_derivatives",
         )
     ),

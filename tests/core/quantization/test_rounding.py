@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fairquant_core.errors import ClassifierError
+from fairquant_core.models.layer_inputs import second_moment
 from fairquant_core.quantization.codes import levels, quantise
 from fairquant_core.quantization.ranges import best_clip
 from fairquant_core.quantization.rounding import (
@@ -18,7 +19,6 @@ from fairquant_core.quantization.rounding import (
     compensated_codes,
     output_error,
 )
-from fairquant_core.training.layer_inputs import second_moment
 
 
 def reference(

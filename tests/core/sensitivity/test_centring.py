@@ -1,4 +1,4 @@
-"""The centred measure: against gradients per image and means that are computed another way."""
+"""The centred measure: against gradients per image, and means and codes that are computed another way."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from torch.nn import functional
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.data.images import Preprocessing
+from fairquant_core.errors import EvaluationError
+from fairquant_core.models.layer_inputs import second_moment
 from fairquant_core.models.zoo import Classifier
-from fairquant_core.quantization.compressed import compress_with
-from fairquant_core.quantization.layers import quantisable_layers
+from fairquant_core.quantization.compressed import attach, compress_with
+from fairquant_core.quantization.layers import original_weight, quantisable_layers
+from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.sensitivity import registry
-from fairquant_core.sensitivity.centring import MEAN_IMAGES, mean_inputs, mean_sample
+from fairquant_core.sensitivity.centring import MEAN_IMAGES, layer_inputs, mean_sample
 from fairquant_core.sensitivity.registry import centred_map, fisher_map, sample_per_group
+from fairquant_core.training.compensation import fit_codes
 from fairquant_core.training.methods import uniform_widths
 
 
@@ -24,7 +28,13 @@ def chosen(data) -> dict[str, np.ndarray]:
     return sample_per_group(data.groups.iloc[:60], 24, 0)
 
 
-def layer_inputs(classifier: Classifier, images: np.ndarray) -> dict[str, torch.Tensor]:
+@pytest.fixture
+def nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All layers are predicted with their nearest codes."""
+    monkeypatch.setattr(registry, "SMALL_KERNEL", 0)
+
+
+def given_inputs(classifier: Classifier, images: np.ndarray) -> dict[str, torch.Tensor]:
     """What every layer is given: layer -> (B, ...)."""
     found: dict[str, torch.Tensor] = {}
     hooks = [
@@ -50,22 +60,24 @@ def unfolded_mean(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 def test_means_are_those_of_the_patches(classifier, data) -> None:
     images = data.images[:12]
-    inputs = layer_inputs(classifier, images)
+    inputs = given_inputs(classifier, images)
     layers = quantisable_layers(classifier.model)
-    for layer, mean in zip(layers, mean_inputs(classifier, images), strict=True):
+    for layer, mean in zip(layers, layer_inputs(classifier, images).means, strict=True):
         expected = unfolded_mean(layer.module, inputs[layer.name])
         torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_it_is_the_exact_one_of_inputs_without_their_mean(classifier, data, chosen) -> None:
+def test_it_is_the_exact_one_of_inputs_without_their_mean(
+    classifier, data, chosen, nearest
+) -> None:
     """The head's gradient per image is known in full: (softmax - target) times what is left of its input."""
     found = centred_map(classifier, data.images, data.labels, chosen, batch_size=1)
-    means = mean_inputs(classifier, data.images[mean_sample(chosen, 0)])
+    means = layer_inputs(classifier, data.images[mean_sample(chosen, 0)]).means
     rounded = compress_with(classifier, uniform_widths(classifier, 3)).classifier.model
     error = rounded.head.weight - classifier.model.head.weight.detach()
     channels = found.layer_index == found.layers.index("head")
     for row, positions in enumerate(chosen.values()):
-        given = layer_inputs(classifier, data.images[positions])["head"]
+        given = given_inputs(classifier, data.images[positions])["head"]
         logits = given @ classifier.model.head.weight.T + classifier.model.head.bias
         pull = logits.softmax(1) - functional.one_hot(torch.as_tensor(data.labels[positions]), 3)
         gradients = pull.unsqueeze(2) * (given - means[-1][0]).unsqueeze(1)
@@ -74,20 +86,16 @@ def test_it_is_the_exact_one_of_inputs_without_their_mean(classifier, data, chos
         np.testing.assert_allclose(ours, exact.detach().numpy(), rtol=2e-3, atol=1e-9)
 
 
-def test_convolutions_lose_what_a_bias_would_do(classifier, data, chosen) -> None:
+def test_convolutions_lose_what_a_bias_would_do(classifier, data, chosen, nearest) -> None:
     """Gradient of a weight less that of its channel's bias times the mean input, image by image."""
     found = centred_map(classifier, data.images, data.labels, chosen, batch_size=1)
-    means = mean_inputs(classifier, data.images[mean_sample(chosen, 0)])
+    means = layer_inputs(classifier, data.images[mean_sample(chosen, 0)]).means
     number, layer = 1, classifier.model.depthwise  # has a bias of its own
     error = compress_with(classifier, uniform_widths(classifier, 2)).classifier.model
     error = (error.depthwise.weight - layer.weight).detach().flatten(1)
     totals = torch.zeros(8)
     for position in chosen["small"]:
-        inputs = normalise(data.images[[position]], classifier.preprocessing)
-        target = torch.as_tensor(data.labels[[position]])
-        loss = functional.cross_entropy(classifier.model.eval()(inputs), target)
-        slope, bias = torch.autograd.grad(loss, (layer.weight, layer.bias))
-        left = slope.flatten(1) - bias.unsqueeze(1) * means[number]
+        left = centred_gradient(classifier, data, position, means[number])
         totals += 0.5 * (left.square() * error.square()).sum(1)
     row, column = found.groups.index("small"), found.menu.index(2)
     ours = found.damage[row, found.layer_index == number, column]
@@ -106,7 +114,9 @@ class Bare(nn.Module):
         return self.head(torch.relu(self.first(x)).mean((2, 3)))
 
 
-def test_a_network_that_cannot_make_up_for_shifts_is_predicted_as_before(data, chosen) -> None:
+def test_a_network_that_cannot_make_up_for_shifts_is_predicted_as_before(
+    data, chosen, nearest
+) -> None:
     torch.manual_seed(0)
     preprocessing = Preprocessing(16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     bare = Classifier(Bare(), "bare", ("a", "b", "c"), preprocessing)
@@ -136,7 +146,7 @@ def test_a_layer_that_is_called_twice_has_the_mean_of_both(data) -> None:
     layer = twice.model.first
     second = torch.relu(layer(inputs)).detach()
     expected = (unfolded_mean(layer, inputs) + unfolded_mean(layer, second)) / 2
-    found = mean_inputs(twice, images)
+    found = layer_inputs(twice, images).means
     torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-6)
     assert not found[1].any()  # its weight is used, but the layer never called
 
@@ -157,3 +167,85 @@ def test_means_rest_on_a_sample_of_all_groups() -> None:
     assert (np.diff(sample) > 0).all()
     assert 8 < (sample < 100).sum() < 24
     assert mean_sample({"a": np.arange(3)}, 0).tolist() == [0, 1, 2]
+
+
+def test_small_kernels_err_as_they_do_when_they_are_rounded(classifier, data, chosen) -> None:
+    """Rounding without training is the independent path to the codes; gradients per image to the damage."""
+    menu = (0, 2, 3, 8)
+    sample = data.images[mean_sample(chosen, 0)]
+    found = centred_map(classifier, data.images, data.labels, chosen, menu=menu, batch_size=1)
+    inputs = given_inputs(classifier, sample)
+    shares = torch.full((len(sample),), 1 / len(sample))
+    means = layer_inputs(classifier, sample).means
+    number, layer = 1, quantisable_layers(classifier.model)[1]
+    assert layer.name == "depthwise"
+    moment = second_moment(layer.module, inputs[layer.name], shares)
+    for column, bits in enumerate(menu[1:], start=1):
+        student = classifier.copy()
+        attach(student.model, uniform_widths(classifier, bits))
+        quantizer = quantizers(student.model)[layer.name]
+        weight = original_weight(student.model.depthwise)
+        fit_codes(quantizer, weight, moment)
+        error = quantizer(weight).flatten(1) - layer.weight()
+        totals = torch.zeros(8)
+        for position in chosen["small"]:
+            left = centred_gradient(classifier, data, position, means[number])
+            totals += 0.5 * (left * error).sum(1).square()
+        row = found.groups.index("small")
+        ours = found.damage[row, found.layer_index == number, column]
+        expected = (totals / len(chosen["small"])).detach().numpy()
+        np.testing.assert_allclose(ours, expected, rtol=5e-3, atol=1e-9)
+
+
+def centred_gradient(
+    classifier: Classifier, data, position: int, mean: torch.Tensor
+) -> torch.Tensor:
+    """Of the depthwise layer, less that of its bias times the mean input. Shapes: (C, K)."""
+    inputs = normalise(data.images[[position]], classifier.preprocessing)
+    target = torch.as_tensor(data.labels[[position]])
+    loss = functional.cross_entropy(classifier.model.eval()(inputs), target)
+    layer = classifier.model.depthwise
+    slope, bias = torch.autograd.grad(loss, (layer.weight, layer.bias))
+    return slope.flatten(1) - bias.unsqueeze(1) * mean
+
+
+class Edges(nn.Module):
+    """Depthwise kernels that take one pixel from another, as networks learn them: what is left of them is tiny."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edges = nn.Conv2d(3, 3, 3, groups=3)
+        kernel = torch.full((3, 3), -0.0035)
+        kernel[0, 1], kernel[2, 1] = -2.38, 2.37
+        self.edges.weight.data[:] = kernel
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.edges(x).square().mean((2, 3)))
+
+
+def test_errors_of_small_kernels_that_add_up_are_seen(data, chosen, monkeypatch) -> None:
+    """By its nearest codes the kernel looks as if 2 bits were as good as 8; on even pictures they are not."""
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    classifier = Classifier(Edges(), "edges", ("a", "b", "c"), preprocessing)
+    generator = np.random.default_rng(0)
+    brightness = generator.integers(20, 236, (len(data.images), 1, 1, 3))
+    even = brightness + generator.integers(-5, 6, (len(data.images), 16, 16, 3))
+    ratios = {}
+    for few in (0, 32):
+        monkeypatch.setattr(registry, "SMALL_KERNEL", few)
+        found = centred_map(
+            classifier, even.astype(np.uint8), data.labels, chosen, menu=(2, 8), batch_size=1
+        )
+        at_two, at_eight = found.damage[:, found.layer_index == 0].sum((0, 1))
+        ratios[few] = at_two / at_eight
+    assert ratios[0] < 1.5
+    assert ratios[32] > 5
+
+
+def test_inputs_that_are_not_numbers_are_refused_by_the_pass(classifier, data, chosen) -> None:
+    with torch.no_grad():
+        classifier.model.stem.weight[0, 0] = float("nan")
+    with pytest.raises(EvaluationError, match="loss on group 'large' is not a number"):
+        centred_map(classifier, data.images, data.labels, chosen)

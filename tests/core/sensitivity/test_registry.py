@@ -23,6 +23,7 @@ from fairquant_core.sensitivity.gradient_pass import (
     FEWEST_BATCHES,
     cut,
     group_sums,
+    weighed,
 )
 from fairquant_core.sensitivity.measured import measured_map
 from fairquant_core.sensitivity.measures import MEASURES, trend
@@ -208,9 +209,9 @@ def test_hutchinson_estimates_the_exact_diagonal(smooth, data, chosen, monkeypat
         start += len(diagonal)
     batches = {"large": [chosen["large"]]}
     found = [
-        group_sums(smooth, data.images, data.labels, batches, hessian_diagonal, factors, seed=seed)[
-            "large"
-        ]
+        group_sums(
+            smooth, data.images, data.labels, batches, weighed(hessian_diagonal, factors), seed=seed
+        )["large"]
         for seed in range(25)
     ]
     estimates = np.stack([one.channels / one.sizes.sum() for one in found])

@@ -7,7 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from fairquant_core.training.layer_inputs import input_columns, row_shares, second_moment
+from fairquant_core.models.layer_inputs import input_columns, row_shares, second_moment
 
 LAYERS = {
     "plain": nn.Conv2d(6, 8, 3, padding=1),
