@@ -17,6 +17,7 @@ from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import FairQuantError
 from fairquant_core.quantization.catalogue import MENU, PLANNED_FROM
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.measures import REVISION
 from fairquant_core.sensitivity.reducers import REDUCERS
 
 SHORTLIST = 16
@@ -148,11 +149,11 @@ def reading(measure: str, plan_name: str) -> str:
 
 def outdated(predicted: SensitivityMap) -> str:
     """Say that new plans are made from something else than what was measured here; empty where they are not."""
-    if predicted.measure == PLANNED_FROM:
+    if (predicted.measure, predicted.revision) == (PLANNED_FROM, REVISION):
         return ""
     return (
-        "Measured with an earlier version, whose prediction counted harm that every run takes back. New runs "
-        "plan from a better one: measure the layers again on the sensitivity page to see it."
+        "Measured with an earlier version, which predicted less well what a run ends with. New runs plan from a "
+        "better prediction: measure the layers again on the sensitivity page to see it."
     )
 
 

@@ -24,7 +24,7 @@ from fairquant_core.progress import Report, StageClock, Stop, say
 from fairquant_core.quantization.catalogue import LEGAL_MENU
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
 from fairquant_core.sensitivity.measured import measured_map
-from fairquant_core.sensitivity.measures import measure_card
+from fairquant_core.sensitivity.measures import REVISION, measure_card
 from fairquant_core.sensitivity.registry import (
     Chosen,
     grape_from_fisher,
@@ -35,9 +35,6 @@ from fairquant_core.sensitivity.registry import (
 logger = logging.getLogger(__name__)
 
 FOLDER = "sensitivity"
-VERSION = 4
-"""Raised whenever a measure computes something else than before: older files are then left alone."""
-
 NOT_IN_TRAIN = (
     "No training image of {groups}: the plan cannot look after a group that it has not seen. The audit still "
     "judges it."
@@ -79,7 +76,7 @@ class Subject:
         for group, positions in chosen.items():
             digest.update(f"{group}:{positions.tolist()};".encode())
         identity = {
-            "version": VERSION,
+            "revision": REVISION,
             "classifier": self.classifier.fingerprint,
             "cohort": self.cohort.fingerprint,
             "group_column": self.group_column,

@@ -22,6 +22,7 @@ from fairquant_core.sensitivity.checks import (
     check_measured,
     quoted,
 )
+from fairquant_core.sensitivity.measures import REVISION
 from fairquant_core.sensitivity.reducers import HALF, REDUCERS, reduce_groups
 
 __all__ = ["MEASURED_COLUMNS", "MeasuredMap", "SensitivityMap", "monotone_in_bits"]
@@ -77,6 +78,7 @@ class SensitivityMap:
         predict loss nats, mean per image.
     spread : (2, G, L, B) float32 or None: how far below and above a layer's damage its 95 % interval
         reaches; not a number where it is not estimable. Units: as the damage.
+    revision : of the measures, :data:`fairquant_core.sensitivity.measures.REVISION` when this one was made.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class SensitivityMap:
     layer_index: np.ndarray
     damage: np.ndarray
     spread: np.ndarray | None = None
+    revision: int = REVISION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))
@@ -228,6 +231,7 @@ class SensitivityMap:
             "images": self.images,
             "menu": self.menu,
             "layers": self.layers,
+            "revision": self.revision,
         }
         arrays = {name: getattr(self, name) for name in ("weights", "layer_index", "damage")}
         if self.spread is not None:
@@ -255,6 +259,7 @@ class SensitivityMap:
                     content["layer_index"],
                     content["damage"],
                     content.get("spread"),
+                    int(header.get("revision", 0)),
                 )
         except UNREADABLE as error:
             raise EvaluationError(

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.components.budget import run_form
 from dashboard.components.budget.controls import Asked, described
 from fairquant_core.quantization.catalogue import MENU, METHODS, RECOMMENDED, RunConfig
+from fairquant_core.sensitivity.measures import REVISION
 from tests.dashboard.conftest import Open, answer, clean, press, shown
 from tests.dashboard.fakes import FakeServices
 from tests.dashboard.made_data import GROUPS, LAYERS
@@ -203,12 +204,17 @@ def test_wishes_in_words() -> None:
 
 
 @pytest.mark.parametrize("name", ["sensitivity", "budget"])
+@pytest.mark.parametrize("before", [{"measure": "fisher"}, {"revision": REVISION - 1}])
 def test_a_measurement_that_plans_are_no_longer_made_from_says_so(
-    name: str, open_page: Open, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    before: dict[str, Any],
+    open_page: Open,
+    services: FakeServices,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not open_page(name).warning
     measured, predicted = services.sensitivity("case")
-    older = replace(predicted, measure="fisher")
+    older = replace(predicted, **before)
     monkeypatch.setattr(services, "sensitivity", lambda _: (measured, older))
     st.cache_resource.clear()
 

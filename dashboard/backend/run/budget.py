@@ -26,6 +26,7 @@ from fairquant_core.quantization.catalogue import (
 from fairquant_core.quantization.file_size import PackedFile
 from fairquant_core.quantization.plan import PRUNED, BitPlan
 from fairquant_core.sensitivity.maps import MeasuredMap, SensitivityMap
+from fairquant_core.sensitivity.measures import REVISION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,7 @@ class Budget:
             raise BudgetError("At least 2 images per group are needed to measure anything.")
         config: dict[str, Any] = {
             "measure": PLANNED_FROM,
+            "revision": REVISION,
             "bits": sorted(set(bits)),
             "images_per_group": int(images_per_group),
             "seed": 0,

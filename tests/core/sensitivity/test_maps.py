@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fairquant_core.sensitivity.maps import (
     SensitivityMap,
     monotone_in_bits,
 )
+from fairquant_core.sensitivity.measures import REVISION
 from fairquant_core.sensitivity.reducers import REDUCERS
 
 GROUPS = ("FST I-II", "FST V-VI")
@@ -123,14 +125,27 @@ def test_restrict_keeps_order_asked_for() -> None:
 
 @pytest.mark.parametrize("spread", [None, np.random.default_rng(1).random((2, 2, 2, 3))])
 def test_save_and_load_are_exact(tmp_path: Path, spread: np.ndarray | None) -> None:
-    sensitivity = small_map(spread=spread)
+    sensitivity = small_map(spread=spread, revision=3)
     sensitivity.save(tmp_path / "map.npz")
     again = SensitivityMap.load(tmp_path / "map.npz")
-    for name in ("measure", "groups", "images", "menu", "layers"):
+    for name in ("measure", "groups", "images", "menu", "layers", "revision"):
         assert getattr(again, name) == getattr(sensitivity, name)
     for name in ("weights", "layer_index", "damage", "spread"):
         np.testing.assert_array_equal(getattr(again, name), getattr(sensitivity, name))
     assert [path.name for path in tmp_path.iterdir()] == ["map.npz"]
+
+
+def test_a_map_of_earlier_days_knows_no_revision(tmp_path: Path) -> None:
+    path = tmp_path / "map.npz"
+    small_map().save(path)
+    with np.load(path) as content:
+        arrays = dict(content)
+    header = json.loads(arrays["header"].tobytes())
+    del header["revision"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    np.savez(path, **arrays)
+    assert SensitivityMap.load(path).revision == 0
+    assert small_map().revision == REVISION
 
 
 def test_a_damaged_file_is_an_evaluation_error(tmp_path: Path) -> None:
