@@ -108,14 +108,16 @@ def reestimate_norms(
 def _carry_over(own: _BatchNorm, same: _BatchNorm, kept: _BatchNorm) -> None:
     """Set ``own`` to the statistics ``kept``, moved by what ``own`` and ``same`` saw differently.
 
-    Means move by their difference, variances by their ratio, each with what the norm adds before it divides.
+    Variances move by their ratio, each with what the norm adds before it divides. Means move by their difference, but
+    what ``kept`` and ``same`` disagree about shrinks with the channel: one that was left out is constant, and
+    divided by next to nothing, any such rest would drown the others.
     """
     (mean, variance), (same_mean, same_variance), (kept_mean, kept_variance) = (
         _statistics(norm) for norm in (own, same, kept)
     )
     ratio = (variance + own.eps) / (same_variance + own.eps)
     variance.copy_(((kept_variance + own.eps) * ratio - own.eps).clamp_(min=0))
-    mean.add_(kept_mean - same_mean)
+    mean.add_((kept_mean - same_mean) * ratio.sqrt())
 
 
 def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:

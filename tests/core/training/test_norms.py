@@ -79,3 +79,21 @@ def test_a_channel_that_was_dead_before_rounding_does_not_explode(classifier, da
     torch.testing.assert_close(
         student.model.norm.running_var, alone.model.norm.running_var, rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_channel_that_was_left_out_does_not_drown_the_others(classifier, data) -> None:
+    """It is constant; what the classifier's own mean is beside that of these images must not be blown up by that."""
+    images, some = data.images, np.arange(40)
+    anew = classifier.copy()
+    reestimate_norms(anew, images, some)
+    with torch.no_grad():
+        classifier.model.norm.running_mean.add_(0.3)  # of a training, not of these images
+        rounded = classifier.copy()
+        rounded.model.stem.weight[2] = 0
+    reestimate_norms(rounded, images, some, full=classifier)
+    norm, full = rounded.model.norm, classifier.model.norm
+    with torch.no_grad():
+        out = norm(rounded.model.stem(normalise(images[some], classifier.preprocessing)))[:, 2]
+    apart = full.running_mean[2] - anew.model.norm.running_mean[2]
+    expected = norm.bias[2] - norm.weight[2] * apart / (full.running_var[2] + full.eps).sqrt()
+    torch.testing.assert_close(out, expected.expand_as(out), rtol=1e-3, atol=1e-3)
