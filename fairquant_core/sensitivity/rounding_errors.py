@@ -22,8 +22,8 @@ are left have one sign and add up where the picture is even, 20 times worse than
 them, if they are fine enough.
 
 Measured without training (Fitzpatrick17k, MobileNetV2, two classifiers, mean divergence from full precision on
-validation images), nearest -> fitted: 0.0046 -> 0.0030 nats at 6 bits, 0.033 -> 0.032 at 4, 0.108 -> 0.102 at 3,
-0.202 -> 0.197 at 2.5, 0.408 -> 0.404 at 2. Fitting the layers with many weights too predicts a third of what rounding
+validation images), nearest -> fitted: 0.0046 -> 0.0030 nats at 6 bits, 0.033 -> 0.031 at 4, 0.108 -> 0.109 at 3,
+0.202 -> 0.194 at 2.5, 0.408 -> 0.408 at 2. Fitting the layers with many weights too predicts a third of what rounding
 then costs, and takes many times as long.
 """
 
