@@ -30,7 +30,8 @@ from fairquant_core.sensitivity.gradient_pass import over_weights, signed_gradie
 
 MEAN_IMAGES = 32
 """Images that means and moments are taken over, from all groups: norms and codes are the same for all of them. With
-512 images the damages of layers are others by 2 % (standard deviation, as measured above)."""
+means over 512 images the damages of layers are others by 2 % (standard deviation, as measured above); for moments it
+was not measured alone."""
 
 
 def mean_sample(chosen: dict[str, np.ndarray], seed: int) -> np.ndarray:

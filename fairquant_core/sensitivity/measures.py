@@ -71,7 +71,8 @@ MEASURES: dict[str, MeasureCard] = {
             "How much the loss would rise after the network's averages have been set anew, as every run does.",
             "nats per photograph",
             predicts_loss=True,
-            source="As fisher, of inputs less their mean: norms and biases take back what shifts a channel",
+            source="As fisher, of inputs less their mean: norms and biases take back what shifts a channel. Kernels of "
+            "few weights with codes that are fitted to their inputs",
         ),
         MeasureCard(
             "hessian",
