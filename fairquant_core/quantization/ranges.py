@@ -20,7 +20,7 @@ at 2 bits the best step is 1.05 standard deviations, below 0.3 of the largest of
 COARSE, FINE = 14, 5
 """Shares that are tried first, and those around the best of them that are tried then."""
 
-_CHUNK = 1 << 19
+_CHUNK = 1 << 18
 """Weights times shares per piece: what is computed on the way stays small, the calls few."""
 
 

@@ -68,7 +68,7 @@ def compensated_codes(
     weight
         In full precision.
     moment
-        ``H = E[x x^T]`` of the inputs; need not have full rank.
+        ``H = E[x x^T]`` of the inputs; need not have full rank, but must be numbers, see :func:`check_moment`.
     clip, bits
         Range and width of every output channel; widths may differ, 0 is pruned.
     dampening
@@ -104,8 +104,8 @@ def _reordered(moment: Tensor, order: Tensor) -> Tensor:
 def _factor(moment: Tensor, dampening: float) -> tuple[Tensor, Tensor]:
     """The dampened ``H`` and the unit upper triangular ``U`` of ``H = U D U^T``.
 
-    Column k of ``U`` says how earlier errors move input k. Dampening grows until the factor exists; it always does
-    once the diagonal outweighs the rest.
+    Column k of ``U`` says how earlier errors move input k. Dampening grows, matrix by matrix, until the factor exists;
+    it always does once the diagonal outweighs the rest.
     """
     damped = moment.double().clone()
     diagonal = damped.diagonal(dim1=1, dim2=2)
@@ -113,7 +113,7 @@ def _factor(moment: Tensor, dampening: float) -> tuple[Tensor, Tensor]:
     diagonal += extra
     lower, failed = torch.linalg.cholesky_ex(damped.flip(1, 2))
     while bool(failed.any()):
-        extra = extra * 10
+        extra = 10 * extra * (failed > 0).unsqueeze(1)
         diagonal += extra
         lower, failed = torch.linalg.cholesky_ex(damped.flip(1, 2))
     upper = lower.flip(1, 2)

@@ -201,7 +201,7 @@ def check_cancel(cancel: Stop | None) -> None:
 @torch.no_grad()
 def over_weights(factor: Tensor, value: Tensor) -> Tensor:
     """``factor * value`` added up over the weights. Shapes: (C, B, K) and a weight's shape -> (C, B)."""
-    return torch.linalg.vecdot(factor, value.flatten(1).unsqueeze(1), dim=2)
+    return (factor @ value.flatten(1).unsqueeze(2)).squeeze(2)
 
 
 def _check_finite(

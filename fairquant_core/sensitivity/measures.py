@@ -12,7 +12,7 @@ import numpy as np
 
 from fairquant_core.errors import EvaluationError
 
-REVISION = 4
+REVISION = 5
 """Raised whenever a measure computes something else than before; maps say which one they are of."""
 
 UNKNOWN_MEASURE = "There is no sensitivity measure '{name}'. Choose one of: {known}."

@@ -184,10 +184,8 @@ def centred_map(
     layers = quantisable_layers(classifier.model)
     sample = mean_sample(chosen, options.get("seed", 0))
     inputs = layer_inputs(classifier, images[sample], SMALL_KERNEL)
-    fitted = {
-        number: fitted_errors(layers[number], menu, moment)
-        for number, moment in inputs.moments.items()
-    }
+    small = {number: layers[number] for number in inputs.moments}
+    fitted = fitted_errors(small, menu, inputs.moments)
     half_squared = {
         number: half_squared_errors(layer, menu)
         for number, layer in enumerate(layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,20 +44,38 @@ def half_squared_errors(layer: QuantisableLayer, menu: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def fitted_errors(layer: QuantisableLayer, menu: Sequence[int], moment: Tensor) -> Tensor:
+def fitted_errors(
+    layers: Mapping[int, QuantisableLayer], menu: Sequence[int], moments: Mapping[int, Tensor]
+) -> dict[int, Tensor]:
     """``Q_b(w) - w`` of every weight at every width, with codes that make up for each other's errors.
 
-    All widths of a channel are rounded together, as if they were channels of their own.
+    All widths of a channel are rounded together, as if they were channels of their own, and so are all layers whose
+    groups are of one size: there are many small ones.
 
-    Shapes: ``moment`` (G, K, K), that of the inputs of a layer with G groups -> (C, B, K).
+    Parameters
+    ----------
+    moments
+        Second moments of the inputs of each of these layers.
+
+    Shapes: ``moments`` (G, K, K) for a layer with G groups -> (C, B, K).
     """
-    weight = layer.weight().detach()
-    clips = torch.cat([best_clip_at(weight, width) for width in menu], dim=1)  # (C, B)
-    bits = torch.tensor([float(width) for width in menu]).expand_as(clips)
-    wanted = weight.unsqueeze(1).expand(-1, len(menu), -1)
-    groups = len(moment)
-    flat = wanted.reshape(groups, -1, layer.weights_per_channel)
-    shape = (groups, flat.shape[1], 1)
-    codes = compensated_codes(flat, moment, clips.reshape(shape), bits.reshape(shape))
-    scale = step_of(clips, levels(bits)).unsqueeze(2)
-    return codes.view_as(wanted).mul(scale).sub_(wanted)
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, layer in layers.items():
+        shape = (layer.channels // len(moments[number]), layer.weights_per_channel)
+        alike.setdefault(shape, []).append(number)
+    found: dict[int, Tensor] = {}
+    for (channels, weights), numbers in alike.items():
+        weight = torch.cat([layers[number].weight().detach() for number in numbers])
+        moment = torch.cat([moments[number] for number in numbers])
+        clips = torch.cat([best_clip_at(weight, width) for width in menu], dim=1)  # (C, B)
+        bits = torch.tensor([float(width) for width in menu]).expand_as(clips)
+        wanted = weight.unsqueeze(1).expand(-1, len(menu), -1)
+        rows = (len(moment), channels * len(menu), 1)
+        codes = compensated_codes(
+            wanted.reshape(*rows[:2], weights), moment, clips.reshape(rows), bits.reshape(rows)
+        )
+        scale = step_of(clips, levels(bits)).unsqueeze(2)
+        errors = codes.view_as(wanted).mul(scale).sub_(wanted)
+        each = errors.split([layers[number].channels for number in numbers])
+        found.update(zip(numbers, each, strict=True))
+    return found

@@ -175,6 +175,18 @@ def test_inputs_that_are_never_seen_or_always_equal() -> None:
     assert bool(torch.isfinite(compensated_codes(weight, indefinite, clip, bits)).all())
 
 
+def test_a_matrix_without_a_factor_changes_no_other() -> None:
+    """What measured moments lack in precision makes one of them need more dampening; the others do not."""
+    weight, moment, clip, bits = case(3, 4, 16)
+    alone = compensated_codes(weight[:1], moment[:1], clip[:1], bits[:1])
+    broken = moment.clone()
+    broken[1] -= 0.5 * torch.eye(16) * moment[1].diagonal().mean()
+    assert bool(torch.linalg.cholesky_ex(broken[1].double()).info)
+    together = compensated_codes(weight, broken, clip, bits)
+    torch.testing.assert_close(together[:1], alone, rtol=0, atol=0)
+    assert bool(together.isfinite().all())
+
+
 def test_pruned_channels_and_channels_of_zeros_stay_zero() -> None:
     weight, moment, _, _ = case(1, 3, 20)
     weight[0, 1] = 0
