@@ -24,7 +24,7 @@ from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import LEGAL_MENU
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
 from fairquant_core.quantization.plan import PRUNED
-from fairquant_core.sensitivity.centring import CentredDamage, layer_inputs, mean_sample
+from fairquant_core.sensitivity.centring import CentredDamage, input_averages, mean_sample
 from fairquant_core.sensitivity.gradient_pass import (
     FEWEST_BATCHES,
     GroupSums,
@@ -183,7 +183,7 @@ def centred_map(
     menu = tuple(options.get("menu", LEGAL_MENU))
     layers = quantisable_layers(classifier.model)
     sample = mean_sample(chosen, options.get("seed", 0))
-    inputs = layer_inputs(classifier, images[sample], SMALL_KERNEL)
+    inputs = input_averages(classifier, images[sample], SMALL_KERNEL)
     small = {number: layers[number] for number in inputs.moments}
     fitted = fitted_errors(small, menu, inputs.moments)
     half_squared = {

@@ -17,7 +17,7 @@ from fairquant_core.quantization.compressed import attach, compress_with
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
 from fairquant_core.quantization.quantizer import quantizers
 from fairquant_core.sensitivity import registry
-from fairquant_core.sensitivity.centring import MEAN_IMAGES, layer_inputs, mean_sample
+from fairquant_core.sensitivity.centring import MEAN_IMAGES, input_averages, mean_sample
 from fairquant_core.sensitivity.registry import centred_map, fisher_map, sample_per_group
 from fairquant_core.sensitivity.rounding_errors import fitted_errors
 from fairquant_core.training.compensation import fit_codes
@@ -63,7 +63,7 @@ def test_means_are_those_of_the_patches(classifier, data) -> None:
     images = data.images[:12]
     inputs = given_inputs(classifier, images)
     layers = quantisable_layers(classifier.model)
-    for layer, mean in zip(layers, layer_inputs(classifier, images).means, strict=True):
+    for layer, mean in zip(layers, input_averages(classifier, images).means, strict=True):
         expected = unfolded_mean(layer.module, inputs[layer.name])
         torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_it_is_the_exact_one_of_inputs_without_their_mean(
 ) -> None:
     """The head's gradient per image is known in full: (softmax - target) times what is left of its input."""
     found = centred_map(classifier, data.images, data.labels, chosen, batch_size=1)
-    means = layer_inputs(classifier, data.images[mean_sample(chosen, 0)]).means
+    means = input_averages(classifier, data.images[mean_sample(chosen, 0)]).means
     rounded = compress_with(classifier, uniform_widths(classifier, 3)).classifier.model
     error = rounded.head.weight - classifier.model.head.weight.detach()
     channels = found.layer_index == found.layers.index("head")
@@ -90,7 +90,7 @@ def test_it_is_the_exact_one_of_inputs_without_their_mean(
 def test_convolutions_lose_what_a_bias_would_do(classifier, data, chosen, nearest) -> None:
     """Gradient of a weight less that of its channel's bias times the mean input, image by image."""
     found = centred_map(classifier, data.images, data.labels, chosen, batch_size=1)
-    means = layer_inputs(classifier, data.images[mean_sample(chosen, 0)]).means
+    means = input_averages(classifier, data.images[mean_sample(chosen, 0)]).means
     number, layer = 1, classifier.model.depthwise  # has a bias of its own
     error = compress_with(classifier, uniform_widths(classifier, 2)).classifier.model
     error = (error.depthwise.weight - layer.weight).detach().flatten(1)
@@ -147,7 +147,7 @@ def test_a_layer_that_is_called_twice_has_the_mean_of_both(data) -> None:
     layer = twice.model.first
     second = torch.relu(layer(inputs)).detach()
     expected = (unfolded_mean(layer, inputs) + unfolded_mean(layer, second)) / 2
-    found = layer_inputs(twice, images).means
+    found = input_averages(twice, images).means
     torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-6)
     assert not found[1].any()  # its weight is used, but the layer never called
 
@@ -177,7 +177,7 @@ def test_small_kernels_err_as_they_do_when_they_are_rounded(classifier, data, ch
     found = centred_map(classifier, data.images, data.labels, chosen, menu=menu, batch_size=1)
     inputs = given_inputs(classifier, sample)
     shares = torch.full((len(sample),), 1 / len(sample))
-    means = layer_inputs(classifier, sample).means
+    means = input_averages(classifier, sample).means
     number, layer = 1, quantisable_layers(classifier.model)[1]
     assert layer.name == "depthwise"
     moment = second_moment(layer.module, inputs[layer.name], shares)
@@ -199,7 +199,7 @@ def test_small_kernels_err_as_they_do_when_they_are_rounded(classifier, data, ch
 
 
 def test_layers_that_are_fitted_together_are_fitted_as_alone(classifier, data) -> None:
-    moments = layer_inputs(classifier, data.images[:16], most_weights=1000).moments
+    moments = input_averages(classifier, data.images[:16], most_weights=1000).moments
     layers = dict(enumerate(quantisable_layers(classifier.model)))
     twins = {number: layers[number % len(layers)] for number in range(2 * len(layers))}
     doubled = {number: moments[number % len(layers)] for number in twins}
