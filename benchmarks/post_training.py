@@ -14,7 +14,6 @@ clock and of the processor; the second hardly depend on what else runs.
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,16 +25,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import DEMO, script_parser, write_figures
+from benchmarks.classifiers import add_classifiers, each_classifier
+from benchmarks.figures import script_parser, write_figures
 from fairquant_core.allocation.allocators import Allocation
-from fairquant_core.data.adapters import read_cohort
 from fairquant_core.data.training_data import TrainingData
-from fairquant_core.models.checkpoint import load_classifier
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import RunConfig
 from fairquant_core.quantization.compressed import attach, compress
-from fairquant_core.scoring import check_split, training_data
 from fairquant_core.sensitivity.registry import sample_per_group, sensitivity_map
 from fairquant_core.training.methods import Job, plan_widths, run_method, uniform_widths
 from fairquant_core.training.post_training import fit_norms, fit_rounding
@@ -198,48 +195,18 @@ def means(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Print the table; write it where asked."""
     parser = script_parser(__doc__)
-    parser.add_argument("--cohort", type=Path, default=DEMO)
-    parser.add_argument("--labels", help="column of the diagnosis")
-    parser.add_argument("--groups", help="column of the groups")
-    parser.add_argument("--scheme", default="fst3")
-    parser.add_argument(
-        "--classifiers", type=Path, nargs="+", default=[DEMO / "classifier.safetensors"]
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", help="one per classifier; default 0, 1, ..."
-    )
+    add_classifiers(parser)
     parser.add_argument("--bits", type=float, nargs="+", default=[2.5, 3.0, 4.0, 6.0])
-    parser.add_argument("--cache", type=Path, help="folder for decoded images that stays")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     print(
         "seed  bits rounding                             accuracy  worst    loss   worst difference"
-        " changed predicted  seconds"
+        " changed predicted  seconds    cpu"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        for number, path in enumerate(options.classifiers):
-            classifier = load_classifier(path)
-            # Split as the classifier's own: another one would call its training images validation.
-            cohort = read_cohort(
-                options.cohort,
-                labels=options.labels,
-                groups=options.groups,
-                seed=classifier.origin.get("split_seed") or 0,
-            )
-            check_split(cohort, classifier)
-            column = options.groups or next(iter(cohort.group_columns))
-            data = training_data(
-                cohort,
-                classifier,
-                group_column=column,
-                scheme=options.scheme,
-                cache=options.cache or Path(folder),
-            )
-            seed = options.seeds[number] if options.seeds else number
-            rows += one_seed(data, classifier, seed, options.bits)
-            del data  # a cache in use cannot be removed everywhere
+    for seed, classifier, data in each_classifier(options):
+        rows += one_seed(data, classifier, seed, options.bits)
     if len(options.classifiers) > 1:
         means(rows)
     write_figures(options, rows)

@@ -1,4 +1,4 @@
-"""The arithmetic of rounding and of its gradients: one pass over the weights of a layer.
+"""The arithmetic of rounding, of its gradients and of the search for ranges: one pass over the weights of a layer.
 
 In operations of torch it is a dozen passes forward and a dozen back, most of whose time is memory. Numba compiles the
 loops when they are first called and keeps them for later processes.
@@ -71,6 +71,32 @@ def round_rows(
                 place = weight[row, column] * inverse_here
                 first = _code(place + half, steps) * scale
                 out[row, column] = first + _code(place + half_high, steps_high) * scale_high
+
+
+@_compiled(fastmath=ANY_ORDER)
+def share_errors(
+    places: np.ndarray, shares: np.ndarray, steps: np.float32, out: np.ndarray
+) -> None:
+    """Root of the squared error of each channel, were its range so many shares of what it is, of either sign.
+
+    Shapes: ``places`` (C, K), weights as shares of the range; ``shares`` (C, S); ``out`` (C, 2 S), positive
+    ranges first.
+    """
+    half, count = np.float32(0.5), shares.shape[1]
+    for row in range(len(places)):
+        for number in range(count):
+            scale = shares[row, number] / steps
+            inverse = ONE / scale
+            below, above = ZERO, ZERO
+            for column in range(places.shape[1]):
+                exact = places[row, column] * inverse
+                nearest = np.rint(exact)
+                low = min(max(nearest, -steps - half), steps - half) - exact
+                high = min(max(nearest, half - steps), half + steps) - exact
+                below += low * low
+                above += high * high
+            out[row, number] = np.sqrt(below) * scale
+            out[row, count + number] = np.sqrt(above) * scale
 
 
 @_compiled()

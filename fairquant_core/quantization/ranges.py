@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,9 +20,6 @@ at 2 bits the best step is 1.05 standard deviations, below 0.3 of the largest of
 
 COARSE, FINE = 14, 5
 """Shares that are tried first, and those around the best of them that are tried then."""
-
-_CHUNK = 1 << 18
-"""Weights times shares per piece: what is computed on the way stays small, the calls few."""
 
 
 @torch.no_grad()
@@ -63,12 +61,9 @@ def best_clip_at(weight: Tensor, width: float) -> Tensor:
     around = torch.linspace(-gap, gap, FINE + 2, device=weight.device)[1:-1]
     coarse = torch.linspace(1, RANGE_LOW, COARSE, device=weight.device)
     coarse = coarse[coarse >= _lowest_share(width, weight.shape[1])]
-    rows = max(1, _CHUNK // max(1, weight.shape[1] * len(coarse)))
-    for piece, ends in zip(weight.split(rows), clip.split(rows), strict=True):
-        places = piece / ends
-        share = _best_share(places, coarse.expand(len(piece), -1), steps).abs_()
-        ends.mul_(_best_share(places, (share + around).clamp_(max=1), steps))
-    return clip
+    places = weight / clip
+    share = _best_share(places, coarse.expand(len(weight), -1), steps).abs_()
+    return clip.mul_(_best_share(places, (share + around).clamp_(max=1), steps))
 
 
 def _lowest_share(bits: float, count: int) -> float:
@@ -89,12 +84,10 @@ def _best_share(places: Tensor, shares: Tensor, steps: float) -> Tensor:
 
     Shapes: ``places`` (C, K), weights as shares of the range; ``shares`` (C, S) -> (C, 1).
     """
-    scale = shares / steps
-    exact = places.unsqueeze(1) * scale.reciprocal().unsqueeze(2)
-    nearest = exact.round()
-    errors = [
-        torch.linalg.vector_norm(nearest.clamp(low, low + 2 * steps).sub_(exact), dim=2).mul_(scale)
-        for low in (-steps - 0.5, 0.5 - steps)
-    ]
-    least = torch.cat(errors, 1).argmin(1, keepdim=True)
+    from fairquant_core.quantization.kernels import share_errors
+
+    errors = torch.empty(len(places), 2 * shares.shape[1])
+    arrays = (each.float().contiguous().numpy() for each in (places, shares))
+    share_errors(*arrays, np.float32(steps), errors.numpy())
+    least = errors.argmin(1, keepdim=True)
     return torch.cat([shares, -shares], 1).gather(1, least)
