@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairquant_core.files import write_json
 
 DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
@@ -29,3 +31,13 @@ def write_figures(options: argparse.Namespace, figures: Any) -> None:
     """Write the figures if `script_parser`'s ``--json`` names a file."""
     if options.json:
         write_json(options.json, figures)
+
+
+def divergence(full: np.ndarray, other: np.ndarray) -> float:
+    """Mean divergence of class probabilities from those of full precision. Units: nats.
+
+    >>> divergence(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
+    0.0
+    """
+    full, other = full.astype(float).clip(1e-12), other.astype(float).clip(1e-12)
+    return float((full * np.log(full / other)).sum(1).mean())

@@ -26,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.classifiers import add_classifiers, each_classifier
-from benchmarks.figures import script_parser, write_figures
+from benchmarks.figures import divergence, script_parser, write_figures
 from fairquant_core.allocation.allocators import Allocation
 from fairquant_core.data.training_data import TrainingData
 from fairquant_core.models.inference import predict
@@ -102,8 +102,7 @@ def figures(classifier: Classifier, data: TrainingData, full: np.ndarray | None)
         "worst_loss": max(float(loss[groups == name].mean()) for name in data.group_names),
     }
     if full is not None:
-        full = full.astype(float).clip(1e-12)
-        found["difference"] = float((full * np.log(full / chances)).sum(1).mean())
+        found["difference"] = divergence(full, chances)
         found["changed"] = float((full.argmax(1) != chances.argmax(1)).mean())
     return found
 

@@ -25,7 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.classifiers import add_classifiers, each_classifier
-from benchmarks.figures import script_parser, write_figures
+from benchmarks.figures import divergence, script_parser, write_figures
 from fairquant_core.data.training_data import TrainingData
 from fairquant_core.models.inference import predict
 from fairquant_core.models.zoo import Classifier
@@ -57,25 +57,18 @@ def moved(classifier: Classifier, noise: list[Tensor], size: float) -> Classifie
     return copy
 
 
-def divergence(full: np.ndarray, other: np.ndarray) -> float:
-    """Mean divergence from full precision. Units: nats."""
-    full, other = full.astype(float).clip(1e-12), other.astype(float).clip(1e-12)
-    return float((full * np.log(full / other)).sum(1).mean())
-
-
 def noisy(
     classifier: Classifier,
-    data: TrainingData,
-    full: dict[str, np.ndarray],
+    images: np.ndarray,
+    full: np.ndarray,
     wanted: float,
     generator: torch.Generator,
 ) -> Classifier:
-    """The classifier with noise that makes it diverge by about so much on validation photographs."""
+    """The classifier with noise that makes it diverge by about so much on these images."""
     noise, size = noise_of(classifier, generator), FIRST
-    images = data.images[data.positions("validation")]
     for _ in range(ATTEMPTS):
         other = moved(classifier, noise, size)
-        found = divergence(full["validation"], predict(other, images))
+        found = divergence(full, predict(other, images))
         if wanted / NEAR <= found <= wanted * NEAR:
             break
         # The divergence grows with the square of the noise.
@@ -130,7 +123,13 @@ def main() -> None:
         images = {split: data.images[data.positions(split)] for split in SPLITS}
         full = {split: predict(classifier, images[split]) for split in SPLITS}
         for _ in range(options.draws):
-            other = noisy(classifier, data, full, options.difference, generator)
+            other = noisy(
+                classifier,
+                images["validation"],
+                full["validation"],
+                options.difference,
+                generator,
+            )
             for split in SPLITS:
                 found = change(data, split, full[split], predict(other, images[split]))
                 rows.append({"seed": seed, "split": split, **found})
