@@ -6,9 +6,9 @@ A group has as many images whatever their number, as in the product (which takes
 is cut into smaller batches than 16, so that its interval rests on eight of them; then the same images cost more.
 
 Plain pass: the same images in batches of the same size, mean loss, one backward pass per batch for the
-gradients of all weights. A measure holds one group per batch and adds up damage for every width, pruning
-included, with intervals. What does not depend on the number of images, the rounding error of every weight at every
-width, is measured by itself; it is part of the ratios.
+gradients of all weights, once before and once after each measure. A measure holds one group per batch and adds up
+damage for every width, pruning included, with intervals. What does not depend on the number of images, the rounding
+error of every weight at every width, is measured by itself; it is part of the ratios.
 """
 
 from __future__ import annotations
@@ -88,13 +88,19 @@ def main() -> None:
         for count in options.groups:
             used = options.images_per_group * count
             chosen = {f"g{k}": np.arange(k, used, count) for k in range(count)}
-            plain = seconds(lambda n=used: plain_pass(classifier, images[:n], labels[:n], size))  # type: ignore[misc]
+
+            def plainly(n: int = used) -> float:
+                return seconds(lambda: plain_pass(classifier, images[:n], labels[:n], size))
+
+            plain = plainly()
             for measure in options.measures:
                 # The number of groups changes nothing about the dear measure; one number of them is enough.
                 if measure == "hessian" and count != options.groups[0]:
                     continue
                 taken = seconds(lambda m=measure, c=chosen: run(m, c))  # type: ignore[misc]
-                ratios.setdefault(f"{measure}, {count} groups", []).append(taken / plain)
+                before, plain = plain, plainly()
+                ratio = 2 * taken / (before + plain)
+                ratios.setdefault(f"{measure}, {count} groups", []).append(ratio)
     figures = {key: float(np.median(values)) for key, values in ratios.items()}
     for key, ratio in figures.items():
         print(f"{key}: {ratio:.3f} x the plain pass")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,21 +34,22 @@ def input_columns(layer: nn.Module, inputs: Tensor, shift: int = 0) -> Tensor:
         every = max(1, tokens.shape[1] // CELLS**2)
         return tokens[:, shift % every :: every].transpose(1, 2).unsqueeze(1)
     padded = functional.pad(inputs, _padding(layer, inputs), mode=_padding_mode(layer))
-    corner, stride = [], []
+    shape, strides = [*padded.shape[:2]], [*padded.stride()[:2]]
+    first = padded.storage_offset()
+    taps, steps = [], []
     for axis in (0, 1):
         reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
         positions = (padded.shape[2 + axis] - reach - 1) // layer.stride[axis] + 1
         every = max(1, positions // CELLS)
-        corner.append(shift % every * layer.stride[axis])
-        stride.append(every * layer.stride[axis])
-    padded = padded[:, :, corner[0] :, corner[1] :]
-    if layer.kernel_size == (1, 1):
-        columns = padded[:, :, :: stride[0], :: stride[1]].flatten(2)
-    else:
-        columns = functional.unfold(
-            padded, layer.kernel_size, dilation=layer.dilation, stride=(stride[0], stride[1])
-        )
-    return columns.unflatten(1, (layer.groups, -1))
+        skipped, step = shift % every, padded.stride(2 + axis)
+        first += skipped * layer.stride[axis] * step
+        shape.append(-(-(positions - skipped) // every))
+        taps.append(layer.dilation[axis] * step)
+        steps.append(every * layer.stride[axis] * step)
+    # A view of (B, C_in, taps, taps, positions, positions); unfolding a map takes twice as long.
+    shape[2:2] = layer.kernel_size
+    windows = padded.as_strided(shape, (*strides, *taps, *steps), first)
+    return windows.reshape(len(inputs), layer.groups, -1, math.prod(shape[4:]))
 
 
 def _padding_mode(layer: nn.Conv2d) -> str:

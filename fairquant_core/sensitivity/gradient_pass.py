@@ -7,7 +7,7 @@ in evaluation mode and left bit-identical.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,7 @@ def group_sums(
     per_channel
         What a batch says, such as :func:`weighed`.
     within
-        What ``per_channel`` needs around the pass.
+        What ``per_channel`` needs around the pass; it may ask for gradients of more parameters.
 
     Shapes: ``images`` uint8 (N, S, S, 3), ``labels`` int (N,).
 
@@ -106,11 +106,13 @@ def group_sums(
     starts = np.cumsum([0, *(layer.channels for layer in layers[:-1])])
     steps, done = sum(map(len, batches.values())), 0
     result: dict[str, GroupSums] = {}
-    with StateUnchanged(model), within or nullcontext():
+    with ExitStack() as contexts:
+        contexts.enter_context(StateUnchanged(model))
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for weight in weights:
             weight.requires_grad_(True)
+        contexts.enter_context(within or nullcontext())
         for group, cuts in batches.items():
             # Drawn anew for each group, so that no group's figures depend on the others.
             generator = torch.Generator().manual_seed(seed)

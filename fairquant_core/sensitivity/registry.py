@@ -18,8 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fairquant_core.data.batches import normalise
 from fairquant_core.data.skin_tone import UNKNOWN
 from fairquant_core.errors import EvaluationError
+from fairquant_core.models.batch_norms import norms_behind
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.quantization.catalogue import LEGAL_MENU
 from fairquant_core.quantization.layers import QuantisableLayer, quantisable_layers
@@ -191,7 +193,9 @@ def centred_map(
         for number, layer in enumerate(layers)
         if number not in fitted
     }
-    damage = CentredDamage(classifier.model, inputs.means, half_squared, fitted)
+    one = normalise(images[sample[:1]], classifier.preprocessing)
+    norms = norms_behind(classifier.model, [layer.module for layer in layers], one)
+    damage = CentredDamage(classifier.model, inputs.means, norms, half_squared, fitted)
     return _curvature(
         "centred", damage, classifier, images, labels, chosen, options, damage.watching()
     )

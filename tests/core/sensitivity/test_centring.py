@@ -11,8 +11,9 @@ from torch.nn import functional
 from fairquant_core.data.batches import normalise
 from fairquant_core.data.images import Preprocessing
 from fairquant_core.errors import EvaluationError
+from fairquant_core.models.batch_norms import batch_norms
 from fairquant_core.models.layer_inputs import second_moment
-from fairquant_core.models.zoo import Classifier
+from fairquant_core.models.zoo import Classifier, create
 from fairquant_core.quantization.compressed import attach, compress_with
 from fairquant_core.quantization.layers import original_weight, quantisable_layers
 from fairquant_core.quantization.quantizer import quantizers
@@ -101,6 +102,22 @@ def test_convolutions_lose_what_a_bias_would_do(classifier, data, chosen, neares
     row, column = found.groups.index("small"), found.menu.index(2)
     ours = found.damage[row, found.layer_index == number, column]
     np.testing.assert_allclose(ours, totals / len(chosen["small"]), rtol=2e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
+def test_norms_tell_what_watching_outputs_tells(architecture, data, chosen, monkeypatch) -> None:
+    """In the second network most outputs go to several norms, so both ways are used in one pass."""
+    torch.manual_seed(0)
+    classifier = create(architecture, ("a", "b", "c"), size=32)
+    for norm in batch_norms(classifier.model):
+        nn.init.normal_(norm.running_mean, std=0.2)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    images = data.images.repeat(2, 1).repeat(2, 2)
+    few = {"small": chosen["small"][:6]}
+    told = centred_map(classifier, images, data.labels, few)
+    monkeypatch.setattr(registry, "norms_behind", lambda *_: {})
+    watched = centred_map(classifier, images, data.labels, few)
+    np.testing.assert_allclose(told.damage, watched.damage, rtol=1e-3, atol=1e-12)
 
 
 class Bare(nn.Module):
