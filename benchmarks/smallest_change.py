@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    if options.draws < 2:
+        parser.error("a spread needs at least two draws")
     torch.set_num_threads(options.threads)
     print(" seed split      draws divergence   lost gained  accuracy            worst group")
     rows: list[dict[str, Any]] = []
