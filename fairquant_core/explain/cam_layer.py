@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fairquant_core.errors import ClassifierError
+from fairquant_core.models.hooks import hooked
 
 NO_CAM_LAYER = (
     "{name} has no layer that Grad-CAM can show: neither a last convolution stage with more than "
@@ -173,20 +174,13 @@ def _output_shapes(
 ) -> list[tuple[str, torch.Size]]:
     """Shape of each module's output, in the order in which they finish."""
     seen: list[tuple[str, torch.Size]] = []
-    handles = []
-    try:
-        for path, module in modules.items():
 
-            def note(_m: nn.Module, _i: object, output: object, path: str = path) -> None:
-                if isinstance(output, torch.Tensor):
-                    seen.append((path, output.shape))
+    def note(path: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            seen.append((path, output.shape))
 
-            handles.append(module.register_forward_hook(note))
-        with torch.no_grad():
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), hooked(modules, note):
+        model(example)
     return seen or [("", torch.Size())]
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from fairquant_core.data.batches import normalise
 from fairquant_core.errors import Cancelled
+from fairquant_core.models.hooks import hooked
 from fairquant_core.models.layer_inputs import row_shares, second_moment
 from fairquant_core.models.zoo import Classifier
 from fairquant_core.progress import Stop
@@ -214,9 +215,8 @@ def _mean_outputs(model: nn.Module, inputs: Tensor, shares: Tensor) -> dict[str,
     def look(name: str, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         found.setdefault(name, channel_means(module, out, shares))
 
-    for layer in quantisable_layers(model):
-        if layer.module.bias is not None:
-            layer.module.register_forward_hook(partial(look, layer.name))
-    with averaging_norms(model):
+    layers = quantisable_layers(model)
+    biased = {layer.name: layer.module for layer in layers if layer.module.bias is not None}
+    with averaging_norms(model), hooked(biased, look):
         model(inputs)
     return found
